@@ -1,0 +1,1 @@
+"""The Sentinic card, in Amaranth."""

@@ -1,0 +1,1 @@
+"""Sentinic: an open FPGA network card for security monitoring, host side."""

@@ -1,0 +1,1 @@
+"""The one definition of what card and host share; standard library only."""

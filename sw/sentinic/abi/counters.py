@@ -1,0 +1,81 @@
+"""Every counter of the card, in the order of the snapshot.
+
+At any snapshot::
+
+    received = delivered + held + offloaded + filtered + sampled_out + sum of dropped_*
+"""
+
+from dataclasses import dataclass
+
+from sentinic.abi.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Counter:
+    name: str
+    unit: str
+    doc: str
+
+
+CARD: tuple[Counter, ...] = (
+    Counter("cycles", "cycles", "clock cycles since reset"),
+    Counter("received", "packets", "frames whose last byte came in, whatever became of them"),
+    Counter("held", "packets", "frames inside the card now"),
+    Counter("delivered", "packets", "frames written to at least one ring"),
+    Counter("offloaded", "packets", "frames that a stage took over"),
+    Counter("filtered", "packets", "frames that no ring's filter wanted"),
+    Counter("sampled_out", "packets", "frames wanted by some ring, passed over by sampling in each"),
+    Counter("dropped_runt", "packets", "dropped: shorter than an Ethernet header"),
+    Counter("dropped_oversize", "packets", "dropped: longer than the longest frame"),
+    Counter("dropped_error", "packets", "dropped: marked bad by the MAC (FCS, alignment)"),
+    Counter("dropped_overflow", "packets", "dropped: the port's frame buffer was full"),
+    Counter("dropped_ring_full", "packets", "dropped: every ring that wanted it was full, off or faulted"),
+    Counter("dropped_congested", "packets", "dropped: the DMA bus could not carry it"),
+    Counter("dropped_dma_error", "packets", "dropped: every write of it was answered with an error"),
+    Counter("malformed", "packets", "frames delivered on with a parse error"),
+    Counter("extension_depth", "packets", "frames with more extension headers than the parser follows"),
+    Counter("network_checksum_bad", "packets", "frames with a wrong IPv4 header checksum"),
+    Counter("transport_checksum_bad", "packets", "frames with a wrong transport checksum"),
+    Counter("stage_packets", "packets", "packets that left the last stage"),
+    Counter("dma_data_beats", "beats", "beats of packet bytes on the DMA bus"),
+    Counter("dma_descriptor_beats", "beats", "beats of descriptors on the DMA bus"),
+    Counter("dma_errors", "responses", "write responses other than OKAY"),
+    Counter("interrupts", "interrupts", "times the interrupt line rose"),
+)
+#: Card counters that are drops: the reasons of C3.
+DROP_REASONS: tuple[str, ...] = tuple(c.name for c in CARD if c.name.startswith("dropped_"))
+#: Card counters that say where a received frame is or went.
+FATES: tuple[str, ...] = ("delivered", "held", "offloaded", "filtered", "sampled_out", *DROP_REASONS)
+
+PORT: tuple[Counter, ...] = (
+    Counter("received", "packets", "frames whose last byte came in at this port"),
+    Counter("received_bytes", "bytes", "bytes of those frames, without FCS"),
+    Counter("dropped", "packets", "frames dropped at this port"),
+)
+#: Blocks whose streams are watched, in the order that packets meet them.
+WATCHED: tuple[str, ...] = ("ingress", "parser", "stages", "dispatch", "dma")
+WATCH: tuple[Counter, ...] = (
+    Counter("busy_cycles", "cycles", "cycles in which the block's input moved"),
+    Counter("stall_cycles", "cycles", "cycles in which the block's input waited for it"),
+)
+RING: tuple[Counter, ...] = (
+    Counter("delivered", "packets", "packets written to this ring"),
+    Counter("delivered_bytes", "bytes", "captured bytes of those packets"),
+    Counter("sampled_out", "packets", "packets passed over by this ring's sampling"),
+    Counter("lost", "packets", "packets this ring wanted and could not take"),
+    Counter("errors", "packets", "packets whose write was answered with an error"),
+)
+
+
+def counter_names(profile: Profile) -> list[str]:
+    """Names of the counters of a build, in snapshot order: ``received``, ``port0.received``, ``ring3.lost``."""
+    return [name for name, _ in counter_table(profile)]
+
+
+def counter_table(profile: Profile) -> list[tuple[str, Counter]]:
+    """Name and definition of each counter of a build, in snapshot order."""
+    table = [(c.name, c) for c in CARD]
+    table += [(f"port{n}.{c.name}", c) for n in range(profile.ports) for c in PORT]
+    table += [(f"{block}.{c.name}", c) for block in WATCHED for c in WATCH]
+    table += [(f"ring{n}.{c.name}", c) for n in range(profile.rings) for c in RING]
+    return table

@@ -1,0 +1,76 @@
+"""Profiles: the parameters of a build.  The card tells its profile by number and its parameters by registers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Parameters of a build of the card.
+
+    Parameters
+    ----------
+    number: what the ``profile`` register reads
+    data_width: bits of the AXI-Stream, store and DMA paths
+    clock_hz: the clock the profile is meant to meet
+    ports: ingress ports
+    rings: receive rings
+    store_cells, cell_bytes: the packet store
+    metas: packets in flight between ingress and dispatch
+    port_fifo_bytes: frame buffer of each ingress port
+    folded_parser: one header step a cycle, reused over time, instead of one pipeline stage a header
+    counter_width: bits of each counter on the card (the host always sees 64)
+    """
+
+    name: str
+    number: int
+    data_width: int
+    clock_hz: int
+    ports: int = 2
+    rings: int = 4
+    store_cells: int
+    cell_bytes: int
+    metas: int
+    port_fifo_bytes: int
+    folded_parser: bool
+    counter_width: int = 64
+    stages: tuple[str, ...] = ("passthrough",)
+
+    @property
+    def beat_bytes(self) -> int:
+        return self.data_width // 8
+
+
+#: Shortest and longest frame the card takes, without FCS, in bytes.
+MIN_FRAME_BYTES = 14
+MAX_FRAME_BYTES = 9600
+#: Headers must end within this many bytes of the frame; the transport's options need not.
+PARSE_WINDOW_BYTES = 192
+#: IPv6 extension headers (and IPv4 AH) that the parser follows.
+MAX_EXTENSION_HEADERS = 6
+MAX_VLAN_TAGS = 2
+MAX_MPLS_LABELS = 4
+
+WIDE = Profile(
+    name="wide",
+    number=1,
+    data_width=512,
+    clock_hz=250_000_000,
+    store_cells=2048,
+    cell_bytes=256,
+    metas=512,
+    port_fifo_bytes=32768,
+    folded_parser=False,
+)
+BOARD = Profile(
+    name="board",
+    number=2,
+    data_width=64,
+    clock_hz=62_500_000,
+    store_cells=512,
+    cell_bytes=128,
+    metas=128,
+    port_fifo_bytes=16384,
+    folded_parser=True,
+    counter_width=48,
+)
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (WIDE, BOARD)}

@@ -1,0 +1,151 @@
+"""The register map: AXI4-Lite, 32-bit words, a window of 64 KiB."""
+
+from sentinic.abi.layout import Access, Block, Field, Register
+
+#: "SNIC" in ASCII.
+CARD_ID = 0x534E_4943
+#: Major in the high half: another major is another ABI; a higher minor only adds.
+ABI_VERSION = 0x0001_0000
+ADDRESS_WIDTH = 16
+HASH_KEY_WORDS = 11
+
+RO, RW, W1, W1C = Access.RO, Access.RW, Access.W1, Access.W1C
+
+
+def _word(name: str, offset: int, access: Access, doc: str, unit: str = "", reset: int = 0, width: int = 32) -> Register:
+    return Register(name, offset, (Field("value", 0, width, access, doc, unit, reset),), doc)
+
+
+CARD = Block(
+    "card",
+    0x0000,
+    (
+        _word("id", 0x00, RO, "the card's id, 'SNIC'", reset=CARD_ID),
+        _word("abi_version", 0x04, RO, "major in bits 31..16, minor in 15..0", reset=ABI_VERSION),
+        _word("profile", 0x08, RO, "number of the profile"),
+        Register(
+            "capabilities",
+            0x0C,
+            (
+                Field("beat_bytes", 0, 8, RO, "width of the data path", "bytes"),
+                Field("ports", 8, 4, RO, "ingress ports"),
+                Field("rings", 12, 4, RO, "receive rings"),
+                Field("stages", 16, 8, RO, "stages in the chain"),
+                Field("counters", 24, 8, RO, "counters in a snapshot"),
+            ),
+            "What this build holds.",
+        ),
+        Register(
+            "store",
+            0x10,
+            (
+                Field("cells", 0, 16, RO, "cells of the packet store"),
+                Field("cell_bytes", 16, 16, RO, "size of a cell", "bytes"),
+            ),
+            "The packet store.",
+        ),
+        Register(
+            "control",
+            0x14,
+            (
+                Field("enable", 0, 1, RW, "take frames in; while 0 the ports are held", reset=0),
+                Field("pause", 1, 1, RW, "hold the ports (802.3x) rather than drop when the card is full", reset=0),
+            ),
+            "Taking frames in.",
+        ),
+        _word("scratch", 0x18, RW, "for the host's use"),
+        _word("time_low", 0x1C, RO, "wire time, bits 31..0; reading it latches time_high", "ns"),
+        _word("time_high", 0x20, RO, "wire time, bits 63..32, as latched", "ns"),
+        _word("cells_used", 0x24, RO, "cells of the packet store in use", "cells"),
+        *(
+            _word(f"hash_key{n}", 0x40 + 4 * n, RW, f"Toeplitz key, bits {32 * n + 31}..{32 * n}")
+            for n in range(HASH_KEY_WORDS)
+        ),
+    ),
+    "Identity, capabilities and control.",
+)
+
+INTERRUPT = Block(
+    "interrupt",
+    0x0200,
+    (
+        _word("enable", 0x00, RW, "bit n: ring n may interrupt", width=16),
+        _word("pending", 0x04, W1C, "bit n: ring n has new packets; write one to clear and re-arm", width=16),
+        _word("holdoff", 0x08, RW, "wire time from a ring's first new packet to the interrupt at the latest", "ns", reset=50_000),
+        _word("frames", 0x0C, RW, "packets that interrupt at once; 0 means only the holdoff counts", "packets", width=16, reset=32),
+    ),
+    "One interrupt line, moderated.",
+)
+
+SNAPSHOT = Block(
+    "snapshot",
+    0x0300,
+    (_word("take", 0x00, W1, "write 1 to copy all counters in the same cycle", width=1),),
+    "The counters are read as one atomic snapshot, from ``COUNTERS_BASE`` on, two words each, low word first.",
+)
+COUNTERS_BASE = 0x1000
+
+PASSTHROUGH = Block(
+    "passthrough",
+    0x3000,
+    (
+        _word("packets", 0x00, RO, "packets that passed, modulo 2^32", "packets"),
+        _word("mark", 0x04, RW, "for the host's use: shows that the stage's window is reached"),
+    ),
+    "The example stage: passes every packet on unchanged.",
+)
+
+RING = Block(
+    "ring",
+    0x4000,
+    (
+        Register(
+            "control",
+            0x00,
+            (
+                Field("enable", 0, 1, RW, "deliver to this ring; a rising edge begins at slot 0 with phase 1"),
+            ),
+            "Switching the ring on.  Bases and sizes must stand before.",
+        ),
+        Register(
+            "status",
+            0x04,
+            (Field("fault", 0, 1, RO, "a descriptor write failed: the ring takes nothing until switched off and on"),),
+            "State of the ring.",
+        ),
+        _word("descriptor_base_low", 0x08, RW, "bus address of the descriptor ring, bits 31..0; a multiple of 4096", "bytes"),
+        _word("descriptor_base_high", 0x0C, RW, "bits 63..32", "bytes"),
+        _word("descriptor_mask", 0x10, RW, "descriptors in the ring, a power of two, less one", "descriptors", width=24),
+        _word("data_base_low", 0x14, RW, "bus address of the data ring, bits 31..0; a multiple of 4096", "bytes"),
+        _word("data_base_high", 0x18, RW, "bits 63..32", "bytes"),
+        _word("data_mask", 0x1C, RW, "slots of 64 bytes in the data ring, a power of two, less one", "slots of 64 bytes", width=26),
+        _word("descriptor_tail", 0x20, RW, "descriptors that the host has done with, modulo 2^32", "descriptors"),
+        _word("data_tail", 0x24, RW, "slots that the host has done with, modulo 2^26", "slots of 64 bytes", width=26),
+        _word("descriptor_head", 0x28, RO, "descriptors written, modulo 2^32", "descriptors"),
+        _word("filter_ports", 0x2C, RW, "bit n: take packets of port n", width=4, reset=0xF),
+        _word("filter_protocols", 0x30, RW, "bit n: take packets of Protocol n", width=16, reset=0xFFFF),
+        _word("filter_verdicts", 0x34, RW, "bit n: take packets of Verdict n", width=16, reset=0xFFFF),
+        _word("sample", 0x38, RW, "take one packet in this many; 0 and 1 take all", "packets", width=16, reset=1),
+        _word("snap_length", 0x3C, RW, "most bytes of a frame to deliver", "bytes", width=14, reset=9600),
+        Register(
+            "spread",
+            0x40,
+            (
+                Field("count", 0, 7, RW, "parts to spread flows over; 0 and 1 take all"),
+                Field("index", 8, 7, RW, "which part this ring takes: flow_hash[31:16] * count >> 16"),
+            ),
+            "Symmetric flow hash spreading.",
+        ),
+    ),
+    "A receive ring.  ``address(name, n)`` gives the register of ring n.",
+    count=15,
+    stride=0x80,
+)
+
+#: Free descriptors, and slots, below which the card takes a ring for full (what is in flight needs no lock).
+RING_MARGIN_DESCRIPTORS = 8
+RING_MARGIN_SLOTS = 512
+
+BLOCKS: tuple[Block, ...] = (CARD, INTERRUPT, SNAPSHOT, PASSTHROUGH, RING)
+#: Windows of the stages, by the name in ``Profile.stages``.
+STAGE_BLOCKS: dict[str, Block] = {"passthrough": PASSTHROUGH}

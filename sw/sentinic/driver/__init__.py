@@ -1,0 +1,1 @@
+"""Driver: transports, the device, rings."""
