@@ -1,0 +1,1 @@
+"""The card, running: model building, native harness, cocotb benches."""
