@@ -4,8 +4,13 @@
 
     SentinicError
     ├── ConfigError             an unknown key, or a value out of range, in a config file or an option
-    ├── CaptureError            a capture that cannot be read (further)
+    ├── CaptureError            a capture that cannot be read (further); knows its name, byte offset and packet
+    │   ├── CaptureAccessError       the file cannot be opened or read
+    │   ├── CaptureFormatError       not a capture, or its bytes contradict themselves
+    │   ├── CaptureTruncatedError    it ends in the middle of something
+    │   └── CaptureLinkError         frames of a link type that cannot be shown to the card
     ├── OutputError             an output that cannot be written
+    │   └── CaptureWriteError        a capture; what was written before is valid
     ├── TransportError          the way to the card is broken
     │   └── TransportNotFoundError   no such backend, or what it needs is not installed
     ├── BuildError              a model or bitstream could not be built
@@ -27,11 +32,44 @@ class ConfigError(SentinicError):
 
 
 class CaptureError(SentinicError):
-    """A capture that cannot be read, or not any further."""
+    """A capture that cannot be read, or not any further; every frame before was delivered.
+
+    Attributes: ``name`` of the capture, ``what`` is wrong, ``offset`` in bytes from its (uncompressed) start and
+    ``packet``, counted from 1; the last two are None where they mean nothing.
+    """
+
+    def __init__(self, name: str, what: str, *, offset: int | None = None, packet: int | None = None) -> None:
+        self.name = name
+        self.what = what
+        self.offset = offset
+        self.packet = packet
+        where = [f"packet {packet}"] if packet is not None else []
+        where += [f"byte {offset}"] if offset is not None else []
+        super().__init__(": ".join(part for part in (name, ", ".join(where), what) if part))
+
+
+class CaptureAccessError(CaptureError):
+    """The file cannot be opened or read."""
+
+
+class CaptureFormatError(CaptureError):
+    """Not a capture, or its bytes contradict themselves."""
+
+
+class CaptureTruncatedError(CaptureError):
+    """The capture ends in the middle of something."""
+
+
+class CaptureLinkError(CaptureError):
+    """Frames of a link type that cannot be shown to the card."""
 
 
 class OutputError(SentinicError):
     """An output that cannot be written."""
+
+
+class CaptureWriteError(OutputError):
+    """A capture that cannot be created or written; what was written before is valid."""
 
 
 class TransportError(SentinicError):
