@@ -1,4 +1,5 @@
 """The card in plain Python: what the gateware and the host's fast paths are compared with.
 
-Slow, and meant to be read beside the RFCs.  It shares names and numbers with ``sentinic.abi``, but no encoder or decoder.
+Slow, and meant to be read beside the RFCs.  It shares names and numbers with ``sentinic.abi``, but neither encoder nor
+decoder.
 """

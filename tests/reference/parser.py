@@ -3,44 +3,51 @@
 Decisions beyond the design, which gateware and this model share
 ----------------------------------------------------------------
 Link
-- A VLAN tag counts (``vlan_count``, ``vlanN``) when its TCI and the EtherType behind it are in the frame; a tag cut short
-  leaves ``eth_type`` at its TPID.  A third tag is ``VLAN_DEPTH`` whether its bytes are there or not.
-- ``eth_type`` < 0x0600: fewer than 3 bytes left is ``LINK_TRUNCATED``; AA AA 03 with fewer than 8 left too.  With another
-  LLC, or an OUI other than 000000, class ``OTHER`` and no error; ``eth_type`` keeps the length.  The 802.3 length is not
-  otherwise used.  A VLAN TPID or a number below 0x0600 as SNAP type is just a type nobody opens.
-- MPLS: ``mpls_count`` counts labels wholly in the frame.  A fourth label without bottom-of-stack is ``MPLS_DEPTH`` whether
-  more bytes follow or not.  ``IP_VERSION`` below MPLS leaves ``network_offset`` 0; by EtherType it leaves it set.
+- A VLAN tag counts (``vlan_count``, ``vlanN``) when its TCI and the EtherType behind it are in the frame; a tag cut
+  short leaves ``eth_type`` at its TPID.  A third tag is ``VLAN_DEPTH`` whether its bytes are there or not.
+- ``eth_type`` < 0x0600: fewer than 3 bytes left is ``LINK_TRUNCATED``; AA AA 03 with fewer than 8 left too.  With
+  another LLC, or an OUI other than 000000, class ``OTHER`` and no error; ``eth_type`` keeps the length.  The 802.3
+  length is not otherwise used.  A VLAN TPID or a number below 0x0600 as SNAP type is just a type nobody opens.
+- MPLS: ``mpls_count`` counts labels wholly in the frame.  A fourth label without bottom-of-stack is ``MPLS_DEPTH``
+  whether more bytes follow or not.  ``IP_VERSION`` below MPLS leaves ``network_offset`` 0; by EtherType it leaves
+  it set.
 - ARP sets neither ``network_offset`` nor addresses.
 IP
 - ``network_offset`` is set as soon as the type says IP, even with no byte of it in the frame.  Length is looked at
   before version.
-- Everything in the fixed IPv4 header (addresses, ``protocol``, ``ip_id``, ``ip_length``, ``fragment``) is taken once 20
-  bytes and version 4 are there, whatever stops the parser later.  A total length of 0 gives ``ip_length`` = bytes left.
-- ``network_checksum_bad`` stays 0 if IHL < 5 or the header passes the frame's end; with ``IPV4_TOTAL_LENGTH`` it is checked.
+- Everything in the fixed IPv4 header (addresses, ``protocol``, ``ip_id``, ``ip_length``, ``fragment``) is taken
+  once 20 bytes and version 4 are there, whatever stops the parser later.  A total length of 0 gives ``ip_length`` =
+  bytes left.
+- ``network_checksum_bad`` stays 0 if IHL < 5 or the header passes the frame's end; with ``IPV4_TOTAL_LENGTH`` it is
+  checked.
 - Order of checks: IHL, header in frame, total length, ``IP_BEYOND_FRAME``, ``FRAGMENT_RANGE``.
-- Whatever stops the parser between IP version and transport leaves class ``IP_OTHER``, offsets and lengths behind 0.
+- Whatever stops the parser between IP version and transport leaves class ``IP_OTHER``, offsets and lengths behind
+  0.
 - IPv6 payload length 0: the frame's rest only if the fixed header's own next header is TCP or UDP; otherwise 40.
 - An IPv4 source route is not followed: the pseudo header has the destination field.
 Extension headers
-- Order: depth; 8 bytes within packet and frame (``EXTENSION_TRUNCATED``); 8 bytes within the window (``WINDOW``); its end
-  within packet and frame; its end within the window.  On each of these ``protocol`` is the number of the header not passed, and
-  nothing is taken from that header.
-- Of several fragment headers the last gives ``ip_id``; ``FIRST`` stays even if an atomic one follows.  ``FRAGMENT_RANGE`` of
-  IPv6: offset*8 + (IP packet's end - end of that fragment header) > 65535.
+- Order: depth; 8 bytes within packet and frame (``EXTENSION_TRUNCATED``); 8 bytes within the window (``WINDOW``);
+  its end within packet and frame; its end within the window.  On each of these ``protocol`` is the number of the
+  header not passed, and nothing is taken from that header.
+- Of several fragment headers the last gives ``ip_id``; ``FIRST`` stays even if an atomic one follows.
+  ``FRAGMENT_RANGE`` of IPv6: offset*8 + (IP packet's end - end of that fragment header) > 65535.
 - ICMP (1) is known over IPv4 only, ICMPv6 (58) over IPv6 only; otherwise ``IP_OTHER``.
-- A ``LATER`` fragment keeps the protocol that its header names, extension header numbers and AH included: class ``IP_OTHER``.
+- A ``LATER`` fragment keeps the protocol that its header names, extension header numbers and AH included: class
+  ``IP_OTHER``.
 Transport
-- ``transport_offset`` is set if a byte of it lies before min(packet's end, frame's end), even beyond the window; not for
-  protocol 59 nor ``LATER``.
+- ``transport_offset`` is set if a byte of it lies before min(packet's end, frame's end), even beyond the window;
+  not for protocol 59 nor ``LATER``.
 - ``IP_OTHER``: ``transport_offset`` set, ``payload_offset`` and ``payload_length`` 0 (its header is not opened).
-- Too few bytes: below min(packet's end, frame's end) is ``TRANSPORT_TRUNCATED``, otherwise beyond the window is ``WINDOW``.
-  Both leave class by protocol, ``payload_offset`` and ``payload_length`` 0; ports (ICMP: type, code) if 4 bytes are there.
-- ``TCP_DATA_OFFSET``: ``payload_offset`` 0 too; the other fields are taken, ``has_tcp`` set.  A FIRST fragment that does
-  not hold the whole TCP header has this error.
-- UDP, FIRST fragment: length below 8 is an error, beyond the packet is not.  With ``UDP_LENGTH``, ``payload_offset`` is set.
+- Too few bytes: below min(packet's end, frame's end) is ``TRANSPORT_TRUNCATED``, otherwise beyond the window is
+  ``WINDOW``. Both leave class by protocol, ``payload_offset`` and ``payload_length`` 0; ports (ICMP: type, code) if
+  4 bytes are there.
+- ``TCP_DATA_OFFSET``: ``payload_offset`` 0 too; the other fields are taken, ``has_tcp`` set.  A FIRST fragment that
+  does not hold the whole TCP header has this error.
+- UDP, FIRST fragment: length below 8 is an error, beyond the packet is not.  With ``UDP_LENGTH``,
+  ``payload_offset`` is set.
 - ICMP: ``payload_offset`` = transport + 8 even if past the packet's end.
-- "No error" for checksums is ``parse_error`` NONE; a bad IPv4 header checksum does not matter.  ``ABSENT`` needs the same
-  conditions as a check.  A sum over all-zero bytes is bad (0000 is not FFFF).
+- "No error" for checksums is ``parse_error`` NONE; a bad IPv4 header checksum does not matter.  ``ABSENT`` needs
+  the same conditions as a check.  A sum over all-zero bytes is bad (0000 is not FFFF).
 - Segments left != 0 of any routing header leaves the checksum ``UNCHECKED``, UDP with field 0 included.
 Flow hash
 - Ports count for classes TCP, UDP and SCTP of WHOLE packets; 0 if ``ip_version`` is 0.
@@ -105,23 +112,22 @@ class Headers:
 
 
 def parse(frame: bytes, wire_length: int | None = None) -> Headers:
-    """Headers of ``frame``, of which ``wire_length`` bytes were on the wire (by default, all there are).
+    """Headers of ``frame``, of which ``wire_length`` bytes were on the wire; None, or fewer than there are, means all.
 
     Raises ``ValueError`` for runts, which ingress drops before the parser.
     """
     if len(frame) < 14:
         raise ValueError(f"a frame must have at least 14 bytes, not {len(frame)}")
-    if wire_length is None:
-        wire_length = len(frame)
+    cut = wire_length is not None and wire_length > len(frame)
     h = Headers()
-    _link(h, frame, cut=wire_length != len(frame))
+    _link(h, frame, cut)
     if h.parse_error not in (ParseError.NONE, ParseError.IP_BEYOND_FRAME):
         h.verdict = Verdict.MALFORMED
     elif h.transport_checksum == Checksum.BAD:
         h.verdict = Verdict.BAD_TRANSPORT_CHECKSUM
     elif h.network_checksum_bad:
         h.verdict = Verdict.BAD_NETWORK_CHECKSUM
-    elif h.parse_error == ParseError.IP_BEYOND_FRAME or wire_length > len(frame):
+    elif h.parse_error == ParseError.IP_BEYOND_FRAME or cut:
         h.verdict = Verdict.TRUNCATED
     elif h.fragment != Fragment.WHOLE:
         h.verdict = Verdict.FRAGMENT
@@ -314,7 +320,8 @@ def _transport(h: Headers, frame: bytes, at: int, ip_end: int, checkable: bool) 
     checked = carried
     if kind == Protocol.TCP:
         h.has_tcp = 1
-        h.tcp_sequence, h.tcp_acknowledgment, data_offset, h.tcp_flags, h.tcp_window = unpack_from(">IIBBH", frame, at + 4)
+        h.tcp_sequence, h.tcp_acknowledgment = unpack_from(">II", frame, at + 4)
+        data_offset, h.tcp_flags, h.tcp_window = unpack_from(">BBH", frame, at + 12)
         header = 4 * (data_offset >> 4)
         if header < 20 or header > carried:
             return h.note(ParseError.TCP_DATA_OFFSET)
@@ -324,7 +331,7 @@ def _transport(h: Headers, frame: bytes, at: int, ip_end: int, checkable: bool) 
         checked = unpack_from(">H", frame, at + 4)[0]
         h.payload_offset = at + 8
         h.payload_length = carried - 8
-        if checked < 8 or checked > carried and h.fragment == Fragment.WHOLE:
+        if checked < 8 or (checked > carried and h.fragment == Fragment.WHOLE):
             h.note(ParseError.UDP_LENGTH)
         elif h.fragment == Fragment.WHOLE:
             h.payload_length = checked - 8
