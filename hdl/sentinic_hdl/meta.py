@@ -72,5 +72,6 @@ class PacketMeta(data.Struct):
 
     cell: 16  # first cell in the packet store
     kind: 2  # sentinic.abi.verdicts.Kind
+    link: 96  # the first 12 bytes of the frame as they lie in memory: destination and source address
     info: FrameInfo
     headers: ParsedHeaders

@@ -1,0 +1,319 @@
+"""The card: everything between the MAC boundary and the DMA bus."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from sentinic.abi import registers as abi
+from sentinic.abi.counters import counter_names
+from sentinic.abi.profiles import Profile
+from sentinic.abi.verdicts import Checksum, Kind, ParseError, Verdict
+from sentinic_hdl.axi import AxiLite, AxiStream, AxiWrite
+from sentinic_hdl.csr import AxiLiteBridge, CounterBank, RegisterBank
+from sentinic_hdl.ingress.merge import Merge
+from sentinic_hdl.ingress.port import IngressPort
+from sentinic_hdl.interrupt import Interrupt
+from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
+from sentinic_hdl.parser import Parser
+from sentinic_hdl.rings.select import Select
+from sentinic_hdl.rings.types import RingConfig, copy_shape
+from sentinic_hdl.rings.writer import Writer
+from sentinic_hdl.stages import STAGES
+from sentinic_hdl.store import PacketStore, StoredFrame
+
+#: Frames that may lie between the store and the parser's verdict.
+STORED_DEPTH = 64
+#: Copies that may wait for the DMA bus.
+COPIES_DEPTH = 64
+#: Free cells below which the card takes the bus for congested: two of the longest frames, as cells of the store.
+CONGESTED_SHARE = 8
+
+
+def snake_case(name: str) -> str:
+    return name.replace(".", "_")
+
+
+class Card(wiring.Component):
+    """The whole card of a profile.
+
+    No output depends combinationally on an input.
+
+    Members
+    -------
+    rx0, rx1: the MACs
+    dma: host memory
+    csr: registers, as in ``sentinic.abi.registers``
+    time: wire time, ns
+    irq: new packets
+    """
+
+    def __init__(self, profile: Profile):
+        if profile.ports != 2:
+            raise ValueError(f"ports must be 2, not {profile.ports}")
+        if not 1 <= profile.rings <= abi.RING.count:
+            raise ValueError(f"rings must be 1..{abi.RING.count}, not {profile.rings}")
+        self.profile = profile
+        super().__init__(
+            {
+                "rx0": In(AxiStream(profile.data_width)),
+                "rx1": In(AxiStream(profile.data_width)),
+                "dma": Out(AxiWrite(profile.data_width)),
+                "csr": In(AxiLite()),
+                "time": In(64),
+                "irq": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        profile = self.profile
+
+        # --- Registers ---
+        m.submodules.bridge = bridge = AxiLiteBridge()
+        wiring.connect(m, wiring.flipped(self.csr), bridge.axi)
+        m.submodules.registers = card_bank = RegisterBank(block=abi.CARD)
+        m.submodules.interrupt_bank = interrupt_bank = RegisterBank(block=abi.INTERRUPT)
+        ring_banks = [RegisterBank(block=abi.RING, index=n) for n in range(profile.rings)]
+        for n, bank in enumerate(ring_banks):
+            m.submodules[f"ring_bank{n}"] = bank
+
+        # --- From the MACs to one stream ---
+        ports = [IngressPort(profile=profile, port=n) for n in range(profile.ports)]
+        m.submodules.merge = merge = Merge(profile=profile)
+        for n, port in enumerate(ports):
+            m.submodules[f"port{n}"] = port
+            wiring.connect(m, port.mac, wiring.flipped((self.rx0, self.rx1)[n]))
+            wiring.connect(m, port.o, (merge.i0, merge.i1)[n])
+            m.d.comb += [port.enable.eq(card_bank.control[0]), port.pause.eq(card_bank.control[1])]
+
+        # --- Store and parser see the same beats in the same cycle ---
+        m.submodules.store = store = PacketStore(profile=profile)
+        m.submodules.parser = parser = Parser(profile)
+        m.d.comb += [
+            store.i.payload.eq(merge.o.payload),
+            parser.i.payload.eq(merge.o.payload),
+            store.i.valid.eq(merge.o.valid & parser.i.ready),
+            parser.i.valid.eq(merge.o.valid & store.i.ready),
+            merge.o.ready.eq(store.i.ready & parser.i.ready),
+            parser.hash_key.eq(Cat(getattr(card_bank, f"hash_key{n}") for n in range(abi.HASH_KEY_WORDS))),
+        ]
+        m.submodules.stored = stored = SyncFIFOBuffered(width=StoredFrame.as_shape().size, depth=STORED_DEPTH)
+        record = Signal(StoredFrame)
+        m.d.comb += [
+            stored.w_data.eq(store.stored.payload),
+            stored.w_en.eq(store.stored.valid),
+            store.stored.ready.eq(stored.w_rdy),
+            record.eq(stored.r_data),
+        ]
+
+        # --- Stages ---
+        chain = [STAGES[name]() for name in profile.stages]
+        first = Signal(PacketMeta)
+        entry_valid = Signal()
+        entry_ready = Signal()
+        m.d.comb += [
+            entry_valid.eq(parser.o.valid & stored.r_rdy),
+            parser.o.ready.eq(entry_ready & stored.r_rdy),
+            stored.r_en.eq(entry_ready & parser.o.valid),
+            first.cell.eq(record.cell),
+            first.kind.eq(Kind.PACKET),
+            first.link.eq(record.link),
+            first.info.eq(record.info),
+            first.headers.eq(parser.o.p.headers),
+        ]
+        valid, ready, payload = entry_valid, entry_ready, first
+        for name, stage in zip(profile.stages, chain, strict=True):
+            m.submodules[f"stage_{name}"] = stage
+            m.d.comb += [stage.i.valid.eq(valid), stage.i.payload.eq(payload), ready.eq(stage.i.ready)]
+            valid, ready, payload = stage.o.valid, stage.o.ready, stage.o.payload
+
+        # --- Dispatch ---
+        m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=profile.metas)
+        m.submodules.select = select = Select(profile=profile)
+        m.submodules.copies = copies = SyncFIFOBuffered(width=copy_shape(profile).size, depth=COPIES_DEPTH)
+        m.submodules.writer = writer = Writer(profile=profile)
+        m.d.comb += [
+            metas.w_data.eq(payload),
+            metas.w_en.eq(valid),
+            ready.eq(metas.w_rdy),
+            select.i.payload.eq(metas.r_data),
+            select.i.valid.eq(metas.r_rdy),
+            metas.r_en.eq(select.i.ready),
+            select.pause.eq(card_bank.control[1]),
+            select.fault.eq(writer.fault),
+            copies.w_data.eq(select.o.payload),
+            copies.w_en.eq(select.o.valid),
+            select.o.ready.eq(copies.w_rdy),
+            writer.i.payload.eq(copies.r_data),
+            writer.i.valid.eq(copies.r_rdy),
+            copies.r_en.eq(writer.i.ready),
+        ]
+        m.d.sync += select.congested.eq(
+            (copies.w_level >= COPIES_DEPTH - 2 * profile.rings - 4)
+            | (store.cells_used >= profile.store_cells - profile.store_cells // CONGESTED_SHARE)
+        )
+        wiring.connect(m, writer.read, store.read)
+        wiring.connect(m, store.o, writer.body)
+        wiring.connect(m, select.release, store.release)
+        wiring.connect(m, wiring.flipped(self.dma), writer.dma)
+
+        rings = Signal(data.ArrayLayout(RingConfig, profile.rings))
+        m.d.comb += [select.rings.eq(rings), writer.rings.eq(rings)]
+        for n, bank in enumerate(ring_banks):
+            self._ring(m, rings[n], bank, writer.fault[n], writer.heads[n])
+
+        # --- Interrupt ---
+        m.submodules.interrupt = interrupt = Interrupt(profile=profile)
+        new = Signal(profile.rings)
+        m.d.comb += [
+            interrupt.new.eq(new),
+            interrupt.enable.eq(interrupt_bank.enable),
+            interrupt.clear.eq(interrupt_bank.pending_strobe),
+            interrupt.frames.eq(interrupt_bank.frames),
+            interrupt.holdoff.eq(interrupt_bank.holdoff),
+            interrupt.time.eq(self.time),
+            interrupt_bank.pending.eq(interrupt.pending),
+            self.irq.eq(interrupt.irq),
+        ]
+        for n in range(profile.rings):
+            m.d.comb += new[n].eq(writer.events.copy_written & (writer.events.ring == n))
+
+        # --- Counters ---
+        steps = {
+            "ingress": (merge.o.valid, merge.o.ready),
+            "parser": (parser.o.valid, parser.o.ready),
+            "stages": (entry_valid, entry_ready),
+            "dispatch": (metas.r_rdy, metas.r_en),
+            "dma": (copies.r_rdy, copies.r_en),
+        }
+        increments = self._increments(ports, parser, select, writer, interrupt, steps, valid & ready)
+        increments = {name: increments[name] for name in counter_names(profile)}
+        m.submodules.counters = counters = CounterBank(
+            profile=profile, widths={name: len(value) for name, value in increments.items()}
+        )
+        for name, value in increments.items():
+            m.d.comb += counters.increments[snake_case(name)].eq(value)
+        m.d.comb += counters.held_less.eq(
+            select.fates.as_value().any() + (writer.events.delivered | writer.events.failed)
+        )
+
+        # --- Identity, and the register bus ---
+        self._identity(m, card_bank, store, len(chain))
+        windows = [card_bank.bus, interrupt_bank.bus, counters.bus, *(bank.bus for bank in ring_banks)]
+        windows += [stage.bus for stage in chain]
+        self._decode(m, bridge.bus, windows)
+        return m
+
+    def _ring(self, m, config, bank, fault, head):
+        m.d.comb += [
+            config.enable.eq(bank.control[0]),
+            config.descriptor_base.eq(Cat(bank.descriptor_base_low, bank.descriptor_base_high)),
+            config.data_base.eq(Cat(bank.data_base_low, bank.data_base_high)),
+            config.spread_count.eq(bank.spread[:7]),
+            config.spread_index.eq(bank.spread[8:]),
+            bank.status.eq(fault),
+            bank.descriptor_head.eq(head),
+        ]
+        for name in (
+            "descriptor_mask",
+            "data_mask",
+            "descriptor_tail",
+            "data_tail",
+            "filter_ports",
+            "filter_protocols",
+            "filter_verdicts",
+            "sample",
+            "snap_length",
+        ):
+            m.d.comb += config[name].eq(getattr(bank, name))
+
+    def _increments(self, ports, parser, select, writer, interrupt, steps, stage_moved):
+        """By how much each counter grows in this cycle; packets are counted once they are surely past a point."""
+        profile = self.profile
+        headers = parser.o.p.headers
+        parsed = parser.o.valid & parser.o.ready
+        good = [p.events.received & ~(p.events.runt | p.events.oversize | p.events.error | p.events.overflow) for p in ports]
+
+        def at_ports(name):
+            return sum((port.events[name] for port in ports[1:]), ports[0].events[name])
+
+        table = {
+            "cycles": Const(1, 1),
+            "received": at_ports("received"),
+            "held": good[0] + good[1],
+            "delivered": writer.events.delivered,
+            "offloaded": Const(0, 1),
+            "filtered": select.fates.filtered,
+            "sampled_out": select.fates.sampled_out,
+            "dropped_runt": at_ports("runt"),
+            "dropped_oversize": at_ports("oversize"),
+            "dropped_error": at_ports("error"),
+            "dropped_overflow": at_ports("overflow"),
+            "dropped_ring_full": select.fates.ring_full,
+            "dropped_congested": select.fates.congested,
+            "dropped_dma_error": writer.events.failed,
+            "malformed": parsed & (headers.verdict == Verdict.MALFORMED),
+            "extension_depth": parsed & (headers.parse_error == ParseError.EXTENSION_DEPTH),
+            "network_checksum_bad": parsed & headers.network_checksum_bad,
+            "transport_checksum_bad": parsed & (headers.transport_checksum == Checksum.BAD),
+            "stage_packets": stage_moved,
+            "dma_data_beats": writer.events.data_beat,
+            "dma_descriptor_beats": writer.events.descriptor_beat,
+            "dma_errors": writer.events.response_error,
+            "interrupts": interrupt.raised,
+        }
+        for n, port in enumerate(ports):
+            table[f"port{n}.received"] = port.events.received
+            table[f"port{n}.received_bytes"] = port.events.length
+            table[f"port{n}.dropped"] = port.events.received & ~good[n]
+        for name, (valid, ready) in steps.items():
+            table[f"{name}.busy_cycles"] = valid & ready
+            table[f"{name}.stall_cycles"] = valid & ~ready
+        for n in range(profile.rings):
+            mine = writer.events.ring == n
+            table[f"ring{n}.delivered"] = writer.events.copy_written & mine
+            table[f"ring{n}.delivered_bytes"] = writer.events.captured & (
+                writer.events.copy_written & mine
+            ).replicate(LENGTH_BITS)
+            table[f"ring{n}.sampled_out"] = select.ring_events.sampled_out[n]
+            table[f"ring{n}.lost"] = select.ring_events.lost[n]
+            table[f"ring{n}.errors"] = writer.events.copy_failed & mine
+        return table
+
+    def _identity(self, m, bank, store, stages):
+        profile = self.profile
+        time_high = Signal(32)
+        m.d.comb += [
+            bank.id.eq(abi.CARD_ID),
+            bank.abi_version.eq(abi.ABI_VERSION),
+            bank.profile.eq(profile.number),
+            bank.capabilities.eq(
+                profile.beat_bytes
+                | profile.ports << 8
+                | profile.rings << 12
+                | stages << 16
+                | len(counter_names(profile)) << 24
+            ),
+            bank.store.eq(profile.store_cells | profile.cell_bytes << 16),
+            bank.time_low.eq(self.time[:32]),
+            bank.time_high.eq(time_high),
+            bank.cells_used.eq(store.cells_used),
+        ]
+        with m.If(bank.bus.read & (bank.bus.address == abi.CARD.address("time_low"))):
+            m.d.sync += time_high.eq(self.time[32:])
+
+    def _decode(self, m, bus, windows):
+        """Every window sees every access; at most one of them answers."""
+        answers = 0
+        hits = 0
+        for window in windows:
+            m.d.comb += [
+                window.address.eq(bus.address),
+                window.read.eq(bus.read),
+                window.write.eq(bus.write),
+                window.write_data.eq(bus.write_data),
+            ]
+            answers = answers | window.read_data
+            hits = hits | window.hit
+        m.d.comb += [bus.read_data.eq(answers), bus.hit.eq(hits)]

@@ -1,0 +1,1 @@
+"""From the MAC boundary to one stream of whole, good frames."""

@@ -1,0 +1,65 @@
+"""Several ports into one stream of frames, in the order of their wire times."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sentinic.abi.profiles import Profile
+from sentinic_hdl.meta import frame_beat
+
+#: A port whose frame was passed over this often is served next, however young its frame is.
+PATIENCE = 16
+
+
+class Merge(wiring.Component):
+    """Two frame streams into one, whole frames, the earlier wire time first.
+
+    Combinational, one beat a cycle.  Between equal times the ports take turns.  A port whose clock runs ahead still
+    gets one frame in ``PATIENCE + 1``.
+
+    Members
+    -------
+    i0, i1: the ports
+    o: the merged stream
+    """
+
+    def __init__(self, *, profile: Profile):
+        beat = stream.Signature(frame_beat(profile))
+        super().__init__({"i0": In(beat), "i1": In(beat), "o": Out(beat)})
+
+    def elaborate(self, platform):
+        m = Module()
+        locked = Signal()  # within a frame, or offering its first beat
+        owner = Signal()
+        chosen = Signal()
+        last_served = Signal()
+        passed_over = Signal(range(PATIENCE + 1))
+
+        difference = Signal(65)
+        m.d.comb += difference.eq(self.i0.p.info.timestamp - self.i1.p.info.timestamp)
+        equal = difference == 0
+        one_first = Mux(equal, ~last_served, ~difference[64])
+        impatient = passed_over == PATIENCE
+        with m.If(locked):
+            m.d.comb += chosen.eq(owner)
+        with m.Elif(self.i0.valid & self.i1.valid):
+            m.d.comb += chosen.eq(Mux(impatient, ~last_served, one_first))
+        with m.Else():
+            m.d.comb += chosen.eq(self.i1.valid)
+
+        m.d.comb += [
+            self.o.valid.eq(Mux(chosen, self.i1.valid, self.i0.valid)),
+            self.o.payload.eq(Mux(chosen, self.i1.payload, self.i0.payload)),
+            self.i0.ready.eq(self.o.ready & ~chosen),
+            self.i1.ready.eq(self.o.ready & chosen),
+        ]
+        with m.If(self.o.valid):
+            # A beat once offered stays offered, whatever comes in at the other port.
+            m.d.sync += [locked.eq(~(self.o.ready & self.o.p.last)), owner.eq(chosen)]
+            with m.If(self.o.ready & self.o.p.first):
+                m.d.sync += last_served.eq(chosen)
+                with m.If((chosen == last_served) & self.i0.valid & self.i1.valid):
+                    m.d.sync += passed_over.eq(Mux(impatient, passed_over, passed_over + 1))
+                with m.Else():
+                    m.d.sync += passed_over.eq(0)
+        return m

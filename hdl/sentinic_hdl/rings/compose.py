@@ -1,0 +1,189 @@
+"""The words of a tag and of a descriptor, from a packet's meta; layouts come from the ABI."""
+
+from amaranth.hdl import Cat, Const, Mux, Signal, Value
+
+from sentinic.abi import tag as abi_tag
+from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
+from sentinic.abi.layout import ByteOrder, Record
+
+#: 32-bit words of a slot that the tag may touch: the headroom, two VLAN tags and the addresses.
+TAGGED_WORDS = HEADROOM // 4 + 3 + 2
+_HEADROOM_WORDS = HEADROOM // 4
+_LINK_WORDS = 3
+
+
+def swap_bytes(value: Value) -> Value:
+    """Network order to memory order: the highest byte comes first in memory."""
+    width = len(value)
+    return Cat(value[n : n + 8] for n in range(width - 8, -1, -8))
+
+
+def pack(record: Record, values: dict[str, Value]) -> Value:
+    """The bytes of ``record`` with these members, in memory order; members not named are zero.
+
+    Raises KeyError for a name that the record lacks, ValueError for a value wider than its member.
+    """
+    unknown = values.keys() - {member.name for member in record}
+    if unknown:
+        raise KeyError(f"record {record.name!r} has no member {sorted(unknown)[0]!r}")
+    parts: list[Value] = []
+    end = 0
+    for member in sorted(record, key=lambda item: item.offset):
+        assert member.offset == end, f"record {record.name!r} has a hole before {member.name!r}"
+        width = 8 * member.size * member.count
+        value = Value.cast(values.get(member.name, Const(0, width)))
+        if len(value) > width:
+            raise ValueError(f"{record.name}.{member.name} must fit {width} bits, not {len(value)}")
+        value = Cat(value, Const(0, width - len(value)))
+        network = record.order is ByteOrder.BIG or member.count > 1
+        parts.append(swap_bytes(value) if network else value)
+        end = member.offset + member.size * member.count
+    return Cat(*parts, Const(0, 8 * (record.size - end)))
+
+
+def pack_bits(member: str, values: dict[str, Value]) -> Value:
+    """The descriptor member ``member`` put together from its bits."""
+    word = Const(0, 32)
+    for bits in DESCRIPTOR.bits[member]:
+        if bits.name in values:
+            word = word | (Value.cast(values[bits.name])[: bits.width] << bits.lsb)[:32]
+    unknown = values.keys() - {bits.name for bits in DESCRIPTOR.bits[member]}
+    if unknown:
+        raise KeyError(f"descriptor member {member!r} has no bits {sorted(unknown)[0]!r}")
+    return word[:32]
+
+
+def _words(value: Value) -> list[Value]:
+    return [value[n : n + 32] for n in range(0, len(value), 32)]
+
+
+def _tlv(tlv: abi_tag.Tlv, values: dict[str, Value]) -> list[Value]:
+    return _words(pack(tlv.record, {"type": Const(tlv.type, 8), "length": Const(tlv.words, 8), **values}))
+
+
+def tag_words(copy):
+    """Length of the tag of a copy, in 32-bit words: the signal, and the statements that drive it."""
+    base = (abi_tag.TAG_HEADER_BYTES + abi_tag.HEADERS_FROM_END) // 4
+    loss = copy.lost.any()
+    length = Signal(8, name="tag_length")
+    return length, [
+        length.eq(
+            base + Mux(loss, abi_tag.LOSS.words, 0) + Mux(copy.meta.headers.has_tcp, abi_tag.TCP.words, 0)
+        )
+    ]
+
+
+def slot_words(copy, length: Value) -> list[Value]:
+    """The first words of a slot, in memory order: addresses, VLAN tags and tag, ending before the original EtherType.
+
+    Word ``w`` is meant only from ``16 - length`` on, and below ``19 + vlan_count``.
+    """
+    meta, headers = copy.meta, copy.meta.headers
+    packet = _tlv(
+        abi_tag.PACKET,
+        {
+            "port": meta.info.port,
+            "kind": meta.kind,
+            "timestamp_high": meta.info.timestamp[32:],
+            "timestamp_low": meta.info.timestamp[:32],
+            "wire_length": meta.info.wire_length,
+            "captured_length": copy.captured,
+            "flow_hash": headers.flow_hash,
+        },
+    )
+    located = _tlv(
+        abi_tag.HEADERS,
+        {
+            name: headers[name]
+            for name in (
+                "parse_error",
+                "protocol_class",
+                "network_offset",
+                "transport_offset",
+                "payload_offset",
+                "verdict",
+                "payload_length",
+                "ip_id",
+            )
+        },
+    )
+    tcp = _tlv(
+        abi_tag.TCP,
+        {
+            "window": headers.tcp_window,
+            "sequence": headers.tcp_sequence,
+            "acknowledgment": headers.tcp_acknowledgment,
+        },
+    )
+    loss = _tlv(abi_tag.LOSS, {"lost": copy.lost})
+    header = swap_bytes(
+        Cat(length, Const(0, 4), Const(abi_tag.TAG_VERSION, 4), Const(abi_tag.TAG_ETHERTYPE, 16))
+    )
+    link = _words(meta.link)
+    vlans = [swap_bytes(headers.vlan0), swap_bytes(headers.vlan1)]
+
+    # What stands before the fixed TLVs, for each combination of VLAN tags and optional TLVs.
+    def prefix(vlan_count: int, lost: bool, with_tcp: bool) -> list[Value]:
+        return [*link, *vlans[:vlan_count], header, *(loss if lost else []), *(tcp if with_tcp else [])]
+
+    fixed = [*located, *packet]
+    words: list[Value] = []
+    for w in range(TAGGED_WORDS):
+        cases: dict[tuple[int, bool, bool], Value] = {}
+        for vlan_count in range(3):
+            for lost in (False, True):
+                for with_tcp in (False, True):
+                    sequence = prefix(vlan_count, lost, with_tcp) + fixed
+                    begin = _HEADROOM_WORDS + _LINK_WORDS + vlan_count - len(sequence)
+                    position = w - begin
+                    cases[vlan_count, lost, with_tcp] = (
+                        sequence[position] if 0 <= position < len(sequence) else Const(0, 32)
+                    )
+        by_vlan = []
+        for vlan_count in range(3):
+            plain = Mux(headers.has_tcp, cases[vlan_count, False, True], cases[vlan_count, False, False])
+            lossy = Mux(headers.has_tcp, cases[vlan_count, True, True], cases[vlan_count, True, False])
+            by_vlan.append(Mux(copy.lost.any(), lossy, plain))
+        words.append(Mux(headers.vlan_count[1], by_vlan[2], Mux(headers.vlan_count[0], by_vlan[1], by_vlan[0])))
+    return words
+
+
+def descriptor_bits(copy, length: Value) -> Value:
+    """The 512 bits of a descriptor in memory order, with phase 0 and the kind as it stands."""
+    meta, headers = copy.meta, copy.meta.headers
+    status = pack_bits(
+        "status",
+        {
+            "port": meta.info.port,
+            "ip_version": headers.ip_version,
+            "fragment": headers.fragment,
+            "network_checksum_bad": headers.network_checksum_bad,
+            "transport_checksum": headers.transport_checksum,
+            "parse_error": headers.parse_error,
+            "vlan_count": headers.vlan_count,
+            "mpls": headers.mpls_count.any(),
+            "loss": copy.lost.any(),
+            "truncated": meta.info.wire_length != copy.captured,
+            "kind": meta.kind,
+            "tcp": headers.has_tcp,
+            "tag_words": length,
+        },
+    )
+    return pack(
+        DESCRIPTOR,
+        {
+            "timestamp": meta.info.timestamp,
+            "source": headers.source,
+            "destination": headers.destination,
+            "source_port": headers.source_port,
+            "destination_port": headers.destination_port,
+            "offset": Cat(Const(0, 6), copy.slot),
+            "flow_hash": headers.flow_hash,
+            "wire_length": meta.info.wire_length,
+            "captured_length": copy.captured,
+            "ip_length": headers.ip_length,
+            "protocol": headers.protocol,
+            "tcp_flags": headers.tcp_flags,
+            "status": status,
+        },
+    )

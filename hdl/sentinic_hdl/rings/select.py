@@ -1,0 +1,235 @@
+"""Which rings take a packet: filter, spreading, sampling, room; one copy a ring that does."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
+from sentinic.abi.profiles import Profile
+from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
+from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, ring_events
+from sentinic_hdl.store import cells_of, release_shape
+
+#: A ring's snap length never cuts the link and VLAN headers that the tag is put behind.
+MIN_SNAP_BYTES = 64
+
+
+class SelectFates(data.Struct):
+    """A packet that goes to no ring; at most one bit a cycle."""
+
+    filtered: 1
+    sampled_out: 1
+    ring_full: 1
+    congested: 1
+
+
+class Select(wiring.Component):
+    """Decides, for each packet, which rings take it.
+
+    One packet a cycle that no ring takes; one copy a cycle otherwise.  Three cycles from ``i`` to ``o``.
+
+    A packet that a ring wants and that finds it full is lost to that ring alone.  When the DMA bus is behind
+    (``congested``), the packet is lost to all, or waits if ``pause`` allows.
+
+    Members
+    -------
+    i: packets
+    o: copies, for :class:`Writer`
+    release: packets that no ring takes
+    rings: the ring's registers
+    fault: rings that must not be written
+    congested: there is no room for the copies of another packet behind ``o``
+    fates: packets that end here
+    ring_events: per ring
+    """
+
+    def __init__(self, *, profile: Profile):
+        self._profile = profile
+        super().__init__(
+            {
+                "i": In(stream.Signature(PacketMeta)),
+                "o": Out(stream.Signature(copy_shape(profile))),
+                "release": Out(stream.Signature(release_shape(profile))),
+                "rings": In(data.ArrayLayout(RingConfig, profile.rings)),
+                "fault": In(profile.rings),
+                "congested": In(1),
+                "pause": In(1),
+                "fates": Out(SelectFates),
+                "ring_events": Out(ring_events(profile)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        profile = self._profile
+        rings = range(profile.rings)
+
+        # Stage 1: match every ring's filter.
+        meta = Signal(PacketMeta)
+        match = Signal(profile.rings)
+        meta_valid = Signal()
+        meta_done = Signal()
+        m.d.comb += self.i.ready.eq(~meta_valid | meta_done)
+        matches = []
+        for n in rings:
+            config = self.rings[n]
+            headers = self.i.p.headers
+            scaled = Signal(23, name=f"scaled{n}")
+            m.d.comb += scaled.eq(headers.flow_hash[16:] * config.spread_count)
+            matches.append(
+                config.enable
+                & config.filter_ports.bit_select(self.i.p.info.port, 1)
+                & config.filter_protocols.bit_select(headers.protocol_class, 1)
+                & config.filter_verdicts.bit_select(headers.verdict, 1)
+                & ((config.spread_count == 0) | (scaled[16:] == config.spread_index))
+            )
+        with m.If(self.i.ready):
+            m.d.sync += [meta_valid.eq(self.i.valid), meta.eq(self.i.payload), match.eq(Cat(matches))]
+
+        # Stage 2: sample, look for room, and emit a copy a cycle, lowest ring first.
+        room = self._room(m)
+        begun = Signal()
+        todo = Signal(profile.rings)
+        sampled = Signal(profile.rings)
+        taking = Signal(profile.rings)
+        chosen = Signal(range(profile.rings))
+        rest = Signal(profile.rings)
+        hold = Signal()  # a paused card waits for the bus
+        copy_valid = Signal()
+        copy_ready = Signal()
+        counts = [Signal(16, name=f"sample_count{n}") for n in rings]
+        m.d.comb += [
+            sampled.eq(match & Cat(count == 0 for count in counts)),
+            hold.eq(self.congested & self.pause & (sampled & room).any() & ~begun),
+            taking.eq(Mux(begun, todo, sampled & room & ~self.congested.replicate(profile.rings))),
+            rest.eq(taking & (taking - 1)),
+        ]
+        for n in reversed(rings):
+            with m.If(taking[n]):
+                m.d.comb += chosen.eq(n)
+        first = meta_valid & ~begun & ~hold
+        m.d.comb += copy_valid.eq(meta_valid & ~hold & taking.any())
+
+        with m.If(meta_valid & ~hold):
+            with m.If(taking.any()):
+                with m.If(copy_ready):
+                    m.d.comb += meta_done.eq(~rest.any())
+                    m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
+            with m.Else():
+                m.d.comb += [self.release.valid.eq(1), meta_done.eq(self.release.ready)]
+        m.d.comb += [
+            self.release.p.cell.eq(meta.cell),
+            self.release.p.cells.eq(cells_of(profile, meta.info.length)),
+        ]
+
+        # What is counted is counted once a packet: in the cycle in which it leaves this stage, or its first copy does.
+        decided = Signal()
+        lost = Signal(profile.rings)
+        m.d.comb += [
+            decided.eq(first & Mux(taking.any(), copy_ready, self.release.ready)),
+            lost.eq(sampled & ~taking),
+        ]
+        m.d.sync += [self.fates.eq(0), self.ring_events.eq(0)]
+        with m.If(decided):
+            m.d.sync += [self.ring_events.sampled_out.eq(match & ~sampled), self.ring_events.lost.eq(lost)]
+            with m.If(~match.any()):
+                m.d.sync += self.fates.filtered.eq(1)
+            with m.Elif(~sampled.any()):
+                m.d.sync += self.fates.sampled_out.eq(1)
+            with m.Elif(~taking.any()):
+                m.d.sync += [
+                    self.fates.congested.eq((sampled & room).any()),
+                    self.fates.ring_full.eq(~(sampled & room).any()),
+                ]
+            for n in rings:
+                with m.If(match[n]):
+                    m.d.sync += counts[n].eq(Mux(counts[n] + 1 >= self.rings[n].sample, 0, counts[n] + 1))
+        for n in rings:
+            with m.If(~self.rings[n].enable):
+                m.d.sync += counts[n].eq(0)
+
+        self._place(m, meta, chosen, rest, copy_valid, copy_ready, lost, decided)
+        return m
+
+    def _room(self, m):
+        """A bit a ring: it has room, with a margin for what was decided in the last cycles."""
+        profile = self._profile
+        self._descriptor_head = [Signal(32, name=f"descriptor_head{n}") for n in range(profile.rings)]
+        self._data_head = [Signal(SLOT_BITS, name=f"data_head{n}") for n in range(profile.rings)]
+        room = Signal(profile.rings)
+        for n in range(profile.rings):
+            config = self.rings[n]
+            descriptors = Signal(32, name=f"descriptors_used{n}")
+            slots = Signal(SLOT_BITS, name=f"slots_used{n}")
+            m.d.sync += [
+                descriptors.eq(self._descriptor_head[n] - config.descriptor_tail),
+                slots.eq(self._data_head[n] - config.data_tail),
+                room[n].eq(
+                    config.enable
+                    & ~self.fault[n]
+                    & (descriptors + RING_MARGIN_DESCRIPTORS <= config.descriptor_mask)
+                    & (slots + RING_MARGIN_SLOTS <= config.data_mask)
+                ),
+            ]
+        return room
+
+    def _place(self, m, meta, chosen, rest, copy_valid, copy_ready, lost, decided):
+        """Stage 3: give the copy its place in the data ring."""
+        profile = self._profile
+        copy = Signal(copy_shape(profile))
+        slots = Signal(9)
+        placed = Signal()
+        snap = Signal.like(self.rings[0].snap_length)
+        captured = Signal.like(copy.captured)
+        snap_raw = Array([self.rings[n].snap_length for n in range(profile.rings)])[chosen]
+        m.d.comb += [
+            snap.eq(Mux(snap_raw < MIN_SNAP_BYTES, MIN_SNAP_BYTES, snap_raw)),
+            captured.eq(Mux(meta.info.length < snap, meta.info.length, snap)),
+            copy_ready.eq(~placed | ~self.o.valid | self.o.ready),
+        ]
+        forward = Signal()
+        m.d.comb += forward.eq(placed & (~self.o.valid | self.o.ready))
+        with m.If(copy_ready):
+            m.d.sync += [
+                placed.eq(copy_valid),
+                copy.meta.eq(meta),
+                copy.ring.eq(chosen),
+                copy.captured.eq(captured),
+                copy.last.eq(~rest.any()),
+                slots.eq(HEADROOM // SLOT_ALIGNMENT + ((captured + SLOT_ALIGNMENT - 1) >> 6)),
+            ]
+
+        head = Signal(SLOT_BITS)
+        mask = Signal(SLOT_BITS)
+        offset = Signal(SLOT_BITS + 1)
+        start = Signal(SLOT_BITS)
+        since = [Signal(32, name=f"lost_since{n}") for n in range(profile.rings)]
+        m.d.comb += [
+            head.eq(Array(self._data_head)[copy.ring]),
+            mask.eq(Array([self.rings[n].data_mask for n in range(profile.rings)])[copy.ring]),
+            offset.eq((head & mask) + slots - 1),
+            # A slot never wraps: what is left at the end of the ring is skipped.
+            start.eq(Mux(offset > mask, (head | mask) + 1, head)),
+        ]
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [
+                self.o.valid.eq(placed),
+                self.o.payload.eq(copy),
+                self.o.p.slot.eq(start & mask),
+                self.o.p.lost.eq(Array(since)[copy.ring]),
+            ]
+        for n in range(profile.rings):
+            mine = forward & (copy.ring == n)
+            with m.If(~self.rings[n].enable):
+                m.d.sync += [self._data_head[n].eq(0), self._descriptor_head[n].eq(0), since[n].eq(0)]
+            with m.Else():
+                with m.If(mine):
+                    m.d.sync += [
+                        self._data_head[n].eq(start + slots),
+                        self._descriptor_head[n].eq(self._descriptor_head[n] + 1),
+                    ]
+                with m.If(decided & lost[n]):
+                    m.d.sync += since[n].eq(Mux(mine, 1, since[n] + 1))
+                with m.Elif(mine):
+                    m.d.sync += since[n].eq(0)

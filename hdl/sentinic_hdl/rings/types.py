@@ -1,0 +1,47 @@
+"""What travels between the parts of dispatch."""
+
+from amaranth.lib import data
+
+from sentinic.abi.profiles import Profile
+from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
+
+#: The data ring is counted in slots of 64 bytes.
+SLOT_BITS = 26
+
+
+class RingConfig(data.Struct):
+    """The registers of one ring; see ``sentinic.abi.registers.RING``."""
+
+    enable: 1
+    descriptor_base: 64
+    descriptor_mask: 24
+    data_base: 64
+    data_mask: SLOT_BITS
+    descriptor_tail: 32
+    data_tail: SLOT_BITS
+    filter_ports: 4
+    filter_protocols: 16
+    filter_verdicts: 16
+    sample: 16
+    snap_length: LENGTH_BITS
+    spread_count: 7
+    spread_index: 7
+
+
+def copy_shape(profile: Profile) -> data.StructLayout:
+    """One packet for one ring, with its place in the data ring."""
+    return data.StructLayout(
+        {
+            "meta": PacketMeta,
+            "ring": range(profile.rings),
+            "captured": LENGTH_BITS,  # bytes of the frame to deliver
+            "slot": SLOT_BITS,  # where in the data ring
+            "lost": 32,  # packets this ring lost since its last one
+            "last": 1,  # no other ring takes this packet after this one
+        }
+    )
+
+
+def ring_events(profile: Profile) -> data.StructLayout:
+    """Packets passed over or lost, a bit a ring."""
+    return data.StructLayout({"sampled_out": profile.rings, "lost": profile.rings})

@@ -1,0 +1,356 @@
+"""The DMA writer: a copy's bytes into its slot, then, once memory has confirmed them, its descriptor."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
+from sentinic.abi.profiles import MAX_FRAME_BYTES, Profile
+from sentinic.abi.verdicts import Kind
+from sentinic_hdl.axi import AxiWrite
+from sentinic_hdl.meta import LENGTH_BITS
+from sentinic_hdl.rings import compose
+from sentinic_hdl.rings.types import RingConfig, copy_shape
+from sentinic_hdl.store import cells_of, read_shape
+
+#: Bursts that may wait for their response.
+OUTSTANDING = 64
+#: Packets whose descriptor may wait for the response of their bytes.
+PENDING = 32
+_BURST_BYTES = 4096  # no AXI4 burst crosses such a boundary
+_OKAY = 0
+
+
+class WriterEvents(data.Struct):
+    """One cycle's news."""
+
+    data_beat: 1
+    descriptor_beat: 1
+    response_error: 1
+    delivered: 1  # a packet, at its last copy: some ring has it
+    failed: 1  # a packet, at its last copy: no ring has it
+    copy_written: 1  # a copy; ``ring`` and ``captured`` tell which
+    copy_failed: 1
+    ring: 4
+    captured: LENGTH_BITS
+
+
+class Writer(wiring.Component):
+    """Writes copies and descriptors by AXI4, in order, one beat a cycle as long as memory takes them.
+
+    A descriptor is written when the responses of its packet's bytes are in, so a reader that sees its phase bit sees
+    the packet.  A failed write of bytes leaves a descriptor of kind ``VOID``; a failed write of a descriptor faults its ring
+    until that is switched off and on.
+
+    Members
+    -------
+    i: copies
+    read: what to read of the store
+    body: the beats read
+    dma: the bus
+    rings: the ring's registers
+    fault: a bit a ring
+    heads: descriptors written, a ring
+    events: for the counters
+    """
+
+    def __init__(self, *, profile: Profile):
+        self._profile = profile
+        super().__init__(
+            {
+                "i": In(stream.Signature(copy_shape(profile))),
+                "read": Out(stream.Signature(read_shape(profile))),
+                "body": In(stream.Signature(profile.data_width)),
+                "dma": Out(AxiWrite(profile.data_width)),
+                "rings": In(data.ArrayLayout(RingConfig, profile.rings)),
+                "fault": Out(profile.rings),
+                "heads": Out(data.ArrayLayout(32, profile.rings)),
+                "events": Out(WriterEvents),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        profile = self._profile
+        beat_bytes = profile.beat_bytes
+        beat_words = beat_bytes // 4
+        beat_log2 = ceil_log2(beat_bytes)
+        ring_bits = ceil_log2(profile.rings)
+        descriptor_beats = DESCRIPTOR.size // beat_bytes
+
+        # --- Compose: the words of tag and descriptor, in registers, while the store is asked for the body. ---
+        composed = Signal()
+        composed_next = Signal()  # the sequencer takes what is composed
+        length, length_statement = compose.tag_words(self.i.p)
+        m.d.comb += length_statement
+        words = [Signal(32, name=f"word{n}") for n in range(compose.TAGGED_WORDS)]
+        descriptor = Signal(8 * DESCRIPTOR.size)
+        packet_address = Signal(64)
+        first_beat = Signal(range(HEADROOM // beat_bytes + 1))
+        end = Signal(LENGTH_BITS + 1)  # bytes from the slot's start to the frame's end
+        tag_end = Signal(range(compose.TAGGED_WORDS + 1))
+        ring = Signal(ring_bits)
+        last_copy = Signal()
+        captured = Signal(LENGTH_BITS)
+        base = Array([self.rings[n].data_base for n in range(profile.rings)])[self.i.p.ring]
+        m.d.comb += [
+            self.read.valid.eq(self.i.valid & (~composed | composed_next)),
+            self.i.ready.eq(self.read.ready & (~composed | composed_next)),
+            self.read.p.cell.eq(self.i.p.meta.cell),
+            self.read.p.beats.eq(((self.i.p.captured - 1) >> beat_log2) + 1),
+            self.read.p.cells.eq(cells_of(profile, self.i.p.meta.info.length)),
+            self.read.p.release.eq(self.i.p.last),
+        ]
+        with m.If(composed_next):
+            m.d.sync += composed.eq(0)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                composed.eq(1),
+                *(word.eq(value) for word, value in zip(words, compose.slot_words(self.i.p, length), strict=True)),
+                descriptor.eq(compose.descriptor_bits(self.i.p, length)),
+                packet_address.eq(base + Cat(Const(0, 6), self.i.p.slot)),
+                first_beat.eq((HEADROOM // 4 - length) >> ceil_log2(beat_words)),
+                end.eq(self.i.p.captured + HEADROOM),
+                tag_end.eq(HEADROOM // 4 + 3 + self.i.p.meta.headers.vlan_count),
+                ring.eq(self.i.p.ring),
+                last_copy.eq(self.i.p.last),
+                captured.eq(self.i.p.captured),
+            ]
+
+        # --- Queues between the parts. ---
+        ticket = data.StructLayout({"ring": ring_bits, "last": 1, "captured": LENGTH_BITS})
+        pending_shape = data.StructLayout({"descriptor": 8 * DESCRIPTOR.size, "ticket": ticket})
+        m.submodules.pending = pending = SyncFIFOBuffered(width=pending_shape.size, depth=PENDING)
+        m.submodules.results = results = SyncFIFO(width=1, depth=PENDING)
+        awaited_shape = data.StructLayout({"packet_end": 1, "descriptor": 1, "void": 1, "ticket": ticket})
+        m.submodules.awaited = awaited = SyncFIFOBuffered(width=awaited_shape.size, depth=OUTSTANDING)
+        awaiting = Signal(awaited_shape)
+        m.d.comb += awaited.w_data.eq(awaiting)
+
+        # --- Sequence: which beat goes out next. ---
+        address = Signal(64)  # of the next beat of the packet
+        beat = Signal(range((HEADROOM + MAX_FRAME_BYTES) // beat_bytes + 2))
+        last_beat = Signal.like(beat)
+        m.d.comb += last_beat.eq((end - 1) >> beat_log2)
+        in_packet = Signal()
+        in_descriptor = Signal(range(descriptor_beats + 1))
+        burst_left = Signal(9)  # beats of the running burst still to send, 0 between bursts
+        out_ready = Signal()  # the W register takes a beat
+        m.d.comb += out_ready.eq(~self.dma.wvalid | self.dma.wready)
+        address_ready = Signal()
+        m.d.comb += address_ready.eq(~self.dma.awvalid | self.dma.awready)
+
+        can_begin = Signal()
+        m.d.comb += can_begin.eq(out_ready & address_ready & awaited.w_rdy)
+        idle = burst_left == 0
+        pending_head = Signal(pending_shape)
+        m.d.comb += pending_head.eq(pending.r_data)
+
+        go_descriptor = Signal()
+        go_packet = Signal()
+        at = Signal.like(beat)
+        at_address = Signal(64)
+        from_body = Signal()
+        m.d.comb += [
+            go_descriptor.eq(idle & ~in_packet & can_begin & results.r_rdy & pending.r_rdy),
+            at.eq(Mux(in_packet, beat, first_beat)),
+            at_address.eq(Mux(in_packet, address, packet_address + Cat(Const(0, beat_log2), first_beat))),
+            from_body.eq(at >= HEADROOM // beat_bytes),
+        ]
+        body_ok = ~from_body | self.body.valid
+        sending_packet = Signal()
+        sending_descriptor = Signal()
+        continuing = ~idle & out_ready
+        descriptor_running = in_descriptor != 0
+        # A packet begins only if its descriptor will find room.
+        may_begin = idle & can_begin & ~go_descriptor & (in_packet | (composed & pending.w_rdy))
+        wants_packet = Signal()
+        m.d.comb += [
+            wants_packet.eq(may_begin | (continuing & ~descriptor_running)),
+            go_packet.eq(may_begin & body_ok),
+            sending_packet.eq(wants_packet & body_ok),
+            sending_descriptor.eq(go_descriptor | (continuing & descriptor_running)),
+        ]
+
+        # Burst length: to the packet's end, the 4 KiB boundary or 256 beats, whichever comes first.
+        to_boundary = Signal(range(_BURST_BYTES // beat_bytes + 1))
+        to_end = Signal.like(beat)
+        limit = min(256, _BURST_BYTES // beat_bytes)
+        burst = Signal(9)
+        m.d.comb += [
+            to_boundary.eq(_BURST_BYTES // beat_bytes - at_address[beat_log2:12]),
+            to_end.eq(last_beat - at + 1),
+            burst.eq(Mux(to_end < to_boundary, to_end, to_boundary)),
+        ]
+        if limit < _BURST_BYTES // beat_bytes:
+            short = Signal(9)
+            m.d.comb += short.eq(Mux(to_end < to_boundary, Mux(to_end < limit, to_end, limit), Mux(to_boundary < limit, to_boundary, limit)))
+            burst = short
+
+        done = Signal()
+        m.d.comb += [
+            done.eq(sending_packet & (at == last_beat)),
+            composed_next.eq(done),
+            self.body.ready.eq(wants_packet & from_body),
+        ]
+
+        # The packet's beat.
+        lanes = []
+        for lane in range(beat_words):
+            choices = {
+                b: words[b * beat_words + lane]
+                for b in range(-(-compose.TAGGED_WORDS // beat_words))
+                if b * beat_words + lane < compose.TAGGED_WORDS
+            }
+            tagged = Signal(32, name=f"lane{lane}")
+            with m.Switch(at):
+                for b, value in choices.items():
+                    with m.Case(b):
+                        m.d.comb += tagged.eq(value)
+            word = Signal(len(at) + ceil_log2(beat_words), name=f"lane_word{lane}")
+            m.d.comb += word.eq(Cat(Const(lane, ceil_log2(beat_words)), at))
+            lanes.append(Mux(word < tag_end, tagged, self.body.payload[32 * lane : 32 * lane + 32]))
+        tail = Signal(beat_log2 + 1)  # bytes of the last beat, 0 meaning all
+        m.d.comb += tail.eq(end[:beat_log2])
+        strobe = Mux((at == last_beat) & (tail != 0), (1 << tail) - 1, (1 << beat_bytes) - 1)[:beat_bytes]
+
+        # The descriptor's beat.
+        target = pending_head.ticket.ring
+        head = Array([self.heads[n] for n in range(profile.rings)])[target]
+        mask = Array([self.rings[n].descriptor_mask for n in range(profile.rings)])[target]
+        descriptor_base = Array([self.rings[n].descriptor_base for n in range(profile.rings)])[target]
+        void = Signal()
+        running_void = Signal()
+        phase = Signal()
+        whole = Signal(8 * DESCRIPTOR.size)
+        kind_lsb = 8 * DESCRIPTOR.member("status").offset + DESCRIPTOR.bit("status", "kind").lsb
+        phase_lsb = 8 * DESCRIPTOR.member("status").offset + DESCRIPTOR.bit("status", "phase").lsb
+        m.d.comb += [
+            void.eq(Mux(descriptor_running, running_void, ~results.r_data[0])),
+            phase.eq((head & (mask + 1)) == 0),
+            whole.eq(pending_head.descriptor),
+            whole[phase_lsb].eq(phase),
+        ]
+        with m.If(void):
+            m.d.comb += whole[kind_lsb : kind_lsb + 2].eq(Kind.VOID)
+        which = Signal(range(descriptor_beats + 1))
+        m.d.comb += which.eq(Mux(descriptor_running, descriptor_beats - in_descriptor, 0))
+        descriptor_beat = (
+            whole
+            if descriptor_beats == 1
+            else Array([whole[n * profile.data_width : (n + 1) * profile.data_width] for n in range(descriptor_beats)])[which]
+        )
+        descriptor_done = Signal()
+        m.d.comb += [
+            descriptor_done.eq(sending_descriptor & (which == descriptor_beats - 1)),
+            pending.r_en.eq(descriptor_done),
+            results.r_en.eq(go_descriptor),
+        ]
+
+        # Output registers.
+        with m.If(self.dma.awready):
+            m.d.sync += self.dma.awvalid.eq(0)
+        with m.If(self.dma.wready):
+            m.d.sync += self.dma.wvalid.eq(0)
+        m.d.comb += [self.dma.awsize.eq(beat_log2), self.dma.awburst.eq(1)]
+        with m.If(sending_packet):
+            m.d.sync += [
+                self.dma.wvalid.eq(1),
+                self.dma.wdata.eq(Cat(lanes)),
+                self.dma.wstrb.eq(strobe),
+                self.dma.wlast.eq(Mux(idle, burst == 1, burst_left == 1)),
+                burst_left.eq(Mux(idle, burst, burst_left) - 1),
+                beat.eq(at + 1),
+                address.eq(at_address + beat_bytes),
+                in_packet.eq(~done),
+            ]
+        with m.Elif(sending_descriptor):
+            m.d.sync += [
+                self.dma.wvalid.eq(1),
+                self.dma.wdata.eq(descriptor_beat),
+                self.dma.wstrb.eq(~0),
+                self.dma.wlast.eq(descriptor_done),
+                burst_left.eq(descriptor_beats - 1 - which),
+                in_descriptor.eq(Mux(descriptor_done, 0, descriptor_beats - 1 - which)),
+                running_void.eq(void),
+            ]
+        with m.If(go_packet):
+            m.d.sync += [self.dma.awvalid.eq(1), self.dma.awaddr.eq(at_address), self.dma.awlen.eq(burst - 1)]
+        with m.Elif(go_descriptor):
+            m.d.sync += [
+                self.dma.awvalid.eq(1),
+                self.dma.awaddr.eq(descriptor_base + Cat(Const(0, 6), (head & mask)[:24])),
+                self.dma.awlen.eq(descriptor_beats - 1),
+            ]
+
+        pending_entry = Signal(pending_shape)
+        m.d.comb += [
+            pending_entry.descriptor.eq(descriptor),
+            pending_entry.ticket.ring.eq(ring),
+            pending_entry.ticket.last.eq(last_copy),
+            pending_entry.ticket.captured.eq(captured),
+            pending.w_data.eq(pending_entry),
+            pending.w_en.eq(go_packet & ~in_packet),
+            awaited.w_en.eq(go_packet | go_descriptor),
+            awaiting.packet_end.eq(go_packet & (burst == to_end)),
+            awaiting.descriptor.eq(go_descriptor),
+            awaiting.void.eq(void),
+            awaiting.ticket.eq(pending_head.ticket),
+        ]
+        for n in range(profile.rings):
+            with m.If(~self.rings[n].enable):
+                m.d.sync += self.heads[n].eq(0)
+            with m.Elif(descriptor_done & (target == n)):
+                m.d.sync += self.heads[n].eq(self.heads[n] + 1)
+
+        self._responses(m, awaited, awaited_shape, results)
+        m.d.sync += [
+            self.events.data_beat.eq(sending_packet),
+            self.events.descriptor_beat.eq(sending_descriptor),
+        ]
+        return m
+
+    def _responses(self, m, awaited, awaited_shape, results):
+        """Responses come in the order of the bursts: one ID."""
+        head = Signal(awaited_shape)
+        packet_failed = Signal()  # a burst of this packet before its last
+        any_copy = Signal()  # a copy of this packet is written
+        failed = Signal()
+        answered = Signal()
+        m.d.comb += [
+            head.eq(awaited.r_data),
+            self.dma.bready.eq(awaited.r_rdy),
+            answered.eq(self.dma.bvalid & self.dma.bready),
+            awaited.r_en.eq(answered),
+            failed.eq(self.dma.bresp != _OKAY),
+            results.w_data.eq(~(failed | packet_failed)),
+            results.w_en.eq(answered & head.packet_end),
+        ]
+        events = self.events
+        m.d.sync += [
+            events[name].eq(0)
+            for name in ("response_error", "delivered", "failed", "copy_written", "copy_failed")
+        ]
+        written = Signal()
+        m.d.comb += written.eq(~failed & ~head.void)
+        with m.If(answered):
+            m.d.sync += events.response_error.eq(failed)
+            with m.If(head.descriptor):
+                m.d.sync += [
+                    events.copy_written.eq(written),
+                    events.copy_failed.eq(~written),
+                    events.ring.eq(head.ticket.ring),
+                    events.captured.eq(head.ticket.captured),
+                    any_copy.eq((any_copy | written) & ~head.ticket.last),
+                    events.delivered.eq(head.ticket.last & (any_copy | written)),
+                    events.failed.eq(head.ticket.last & ~(any_copy | written)),
+                ]
+            with m.Else():
+                m.d.sync += packet_failed.eq((packet_failed | failed) & ~head.packet_end)
+        for n in range(self._profile.rings):
+            with m.If(~self.rings[n].enable):
+                m.d.sync += self.fault[n].eq(0)
+            with m.Elif(answered & head.descriptor & failed & (head.ticket.ring == n)):
+                m.d.sync += self.fault[n].eq(1)
