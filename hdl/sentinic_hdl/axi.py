@@ -31,11 +31,12 @@ class AxiStream(wiring.Signature):
 
 
 class AxiWrite(wiring.Signature):
-    """The write half of AXI4, seen from the master.  One ID: responses come in order."""
+    """The write half of AXI4, seen from the master.  One ID, 0: responses come in order."""
 
     def __init__(self, data_width: int):
         super().__init__(
             {
+                "awid": Out(1),
                 "awaddr": Out(64),
                 "awlen": Out(8),
                 "awsize": Out(3),
@@ -47,6 +48,7 @@ class AxiWrite(wiring.Signature):
                 "wlast": Out(1),
                 "wvalid": Out(1),
                 "wready": In(1),
+                "bid": In(1),
                 "bresp": In(2),
                 "bvalid": In(1),
                 "bready": Out(1),

@@ -128,22 +128,24 @@ class IngressPort(wiring.Component):
             info.port.eq(self._port),
             infos.w_data.eq(info),
         ]
-        verdict = Signal(PortEvents)
+        runt = total < MIN_FRAME_BYTES
+        overflow = spoilt | full | ~infos.w_rdy
         m.d.sync += self.events.eq(0)
         with m.If(beat_valid):
             m.d.sync += [first.eq(beat_last), first_user.eq(user)]
             with m.If(beat_last):
-                overflow = spoilt | full | ~infos.w_rdy
-                m.d.comb += [
-                    verdict.received.eq(1),
-                    verdict.length.eq(total),
-                    verdict.error.eq(beat_user.error),
-                    verdict.oversize.eq(~beat_user.error & oversize),
-                    verdict.runt.eq(~beat_user.error & (total < MIN_FRAME_BYTES)),
-                    verdict.overflow.eq(~verdict.error & ~verdict.oversize & ~verdict.runt & overflow),
+                bad = beat_user.error | oversize | runt
+                m.d.sync += [
+                    self.events.received.eq(1),
+                    self.events.length.eq(total),
+                    self.events.error.eq(beat_user.error),
+                    self.events.oversize.eq(~beat_user.error & oversize),
+                    self.events.runt.eq(~beat_user.error & runt),
+                    self.events.overflow.eq(~bad & overflow),
+                    length.eq(0),
+                    spoilt.eq(0),
                 ]
-                m.d.sync += [self.events.eq(verdict), length.eq(0), spoilt.eq(0)]
-                with m.If(verdict.error | verdict.oversize | verdict.runt | verdict.overflow):
+                with m.If(bad | overflow):
                     m.d.sync += written.eq(committed)
                 with m.Else():
                     m.d.comb += infos.w_en.eq(1)
