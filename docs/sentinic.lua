@@ -1,0 +1,139 @@
+-- Wireshark dissector for the Sentinic tag. Generated from sentinic.abi by `make docs`; do not edit.
+-- Use: wireshark -X lua_script:docs/sentinic.lua CAPTURE   (tshark takes the same option)
+
+local tag = Proto("sentinic", "Sentinic tag")
+
+local TAG_ETHERTYPE = 0x88b5
+local TAG_VERSION = 1
+local HEADER = 2 -- version and length; the EtherType belongs to the layer below
+local NO_PACKET = 0
+local FIRST_ETHERTYPE = 0x0600 -- anything below is an IEEE 802.3 length
+
+local Kind = { [0] = "PACKET", [1] = "REPORT", [2] = "REGENERATED", [3] = "VOID" }
+local ParseError = { [0] = "NONE", [1] = "LINK_TRUNCATED", [2] = "VLAN_DEPTH", [3] = "MPLS_DEPTH", [4] = "IP_VERSION", [5] = "IP_TRUNCATED", [6] = "IPV4_HEADER_LENGTH", [7] = "IPV4_TOTAL_LENGTH", [8] = "IP_BEYOND_FRAME", [9] = "EXTENSION_TRUNCATED", [10] = "EXTENSION_DEPTH", [11] = "WINDOW", [12] = "FRAGMENT_RANGE", [13] = "TRANSPORT_TRUNCATED", [14] = "TCP_DATA_OFFSET", [15] = "UDP_LENGTH", [16] = "ARP_TRUNCATED" }
+local Protocol = { [0] = "OTHER", [1] = "ARP", [2] = "IP_OTHER", [3] = "TCP", [4] = "UDP", [5] = "SCTP", [6] = "ICMP", [7] = "ICMPV6" }
+local Verdict = { [0] = "CLEAN", [1] = "FRAGMENT", [2] = "TRUNCATED", [3] = "BAD_NETWORK_CHECKSUM", [4] = "BAD_TRANSPORT_CHECKSUM", [5] = "MALFORMED" }
+local Type = { [4] = "loss", [3] = "tcp", [2] = "headers", [1] = "packet" }
+
+local version = ProtoField.uint8("sentinic.version", "Version")
+local length = ProtoField.uint8("sentinic.length", "Length in 32-bit words")
+local inner = ProtoField.uint16("sentinic.type", "Original EtherType", base.HEX)
+local unknown = ProtoField.bytes("sentinic.unknown", "unknown")
+tag.fields = { version, length, inner, unknown }
+
+local function member(offset, size, field, time)
+    tag.fields = { field }
+    return { offset = offset, size = size, field = field, time = time }
+end
+
+local tlvs = {
+    [0x04] = { name = "loss", size = 8, doc = "Loss on this ring since the packet before.", members = {
+        member(0, 1, ProtoField.uint8("sentinic.loss.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.loss.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 2, ProtoField.uint16("sentinic.loss.reserved", "Reserved", base.DEC, nil)),
+        member(4, 4, ProtoField.uint32("sentinic.loss.lost", "Lost (packets)", base.DEC, nil)),
+    } },
+    [0x03] = { name = "tcp", size = 12, doc = "The TCP header's numbers (RFC 9293 3.1).", members = {
+        member(0, 1, ProtoField.uint8("sentinic.tcp.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.tcp.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 2, ProtoField.uint16("sentinic.tcp.window", "Window", base.DEC, nil)),
+        member(4, 4, ProtoField.uint32("sentinic.tcp.sequence", "Sequence", base.DEC, nil)),
+        member(8, 4, ProtoField.uint32("sentinic.tcp.acknowledgment", "Acknowledgment", base.DEC, nil)),
+    } },
+    [0x02] = { name = "headers", size = 12, doc = "Where the headers lie, and what is wrong with them.", members = {
+        member(0, 1, ProtoField.uint8("sentinic.headers.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.headers.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 1, ProtoField.uint8("sentinic.headers.parse_error", "Parse error", base.DEC, ParseError)),
+        member(3, 1, ProtoField.uint8("sentinic.headers.protocol_class", "Protocol class", base.DEC, Protocol)),
+        member(4, 1, ProtoField.uint8("sentinic.headers.network_offset", "Network offset (bytes)", base.DEC, nil)),
+        member(5, 1, ProtoField.uint8("sentinic.headers.transport_offset", "Transport offset (bytes)", base.DEC, nil)),
+        member(6, 1, ProtoField.uint8("sentinic.headers.payload_offset", "Payload offset (bytes)", base.DEC, nil)),
+        member(7, 1, ProtoField.uint8("sentinic.headers.verdict", "Verdict", base.DEC, Verdict)),
+        member(8, 2, ProtoField.uint16("sentinic.headers.payload_length", "Payload length (bytes)", base.DEC, nil)),
+        member(10, 2, ProtoField.uint16("sentinic.headers.ip_id", "Ip id", base.DEC, nil)),
+    } },
+    [0x01] = { name = "packet", size = 20, doc = "The packet as a whole.", members = {
+        member(0, 1, ProtoField.uint8("sentinic.packet.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.packet.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 1, ProtoField.uint8("sentinic.packet.port", "Port", base.DEC, nil)),
+        member(3, 1, ProtoField.uint8("sentinic.packet.kind", "Kind", base.DEC, Kind)),
+        member(4, 8, ProtoField.absolute_time("sentinic.packet.timestamp", "Wire time", base.UTC), true),
+        member(12, 2, ProtoField.uint16("sentinic.packet.wire_length", "Wire length (bytes)", base.DEC, nil)),
+        member(14, 2, ProtoField.uint16("sentinic.packet.captured_length", "Captured length (bytes)", base.DEC, nil)),
+        member(16, 4, ProtoField.uint32("sentinic.packet.flow_hash", "Flow hash", base.HEX, nil)),
+    } },
+}
+
+local malformed = ProtoExpert.new("sentinic.malformed", "Sentinic tag malformed",
+    expert.group.MALFORMED, expert.severity.ERROR)
+tag.experts = { malformed }
+
+local function add(tree, member, data)
+    local range = data(member.offset, member.size)
+    if member.time then
+        local value = range:uint64()
+        local billion = UInt64(1000000000)
+        tree:add(member.field, range, NSTime.new((value / billion):tonumber(), (value % billion):tonumber()))
+    else
+        tree:add(member.field, range)
+    end
+end
+
+local function dissect_tlv(tree, data)
+    local type = data(0, 1):uint()
+    local tlv = tlvs[type]
+    if tlv and tlv.size == data:len() then
+        local branch = tree:add(tag, data, "TLV " .. tlv.name .. ": " .. tlv.doc)
+        for _, member in ipairs(tlv.members) do
+            add(branch, member, data)
+        end
+    else
+        tree:add(unknown, data):prepend_text(string.format("TLV 0x%02x, ", type))
+    end
+end
+
+-- What the frame would have been without the tag.
+local function dissect_original(data, type, pinfo, tree)
+    if type == NO_PACKET then
+        Dissector.get("data"):call(data, pinfo, tree)
+    elseif type < FIRST_ETHERTYPE then
+        local length = math.min(type, data:len())
+        Dissector.get("llc"):call(data(0, length):tvb(), pinfo, tree)
+    else
+        DissectorTable.get("ethertype"):try(type, data, pinfo, tree)
+    end
+end
+
+function tag.dissector(buffer, pinfo, tree)
+    if buffer:len() < HEADER or buffer(0, 1):uint() ~= TAG_VERSION then
+        return 0
+    end
+    pinfo.cols.protocol = "SENTINIC"
+    -- The length counts the EtherType in front; the original EtherType behind takes as many bytes.
+    local size = buffer(1, 1):uint() * 4
+    if size < HEADER + 2 or size > buffer:len() then
+        tree:add(tag, buffer()):add_proto_expert_info(malformed, "the tag's length does not fit the frame")
+        return buffer:len()
+    end
+    local branch = tree:add(tag, buffer(0, size))
+    branch:add(version, buffer(0, 1))
+    branch:add(length, buffer(1, 1))
+    local at = HEADER
+    while at < size - 2 do
+        local words = buffer(at + 1, 1):uint()
+        if words == 0 or at + words * 4 > size - 2 then
+            branch:add_proto_expert_info(malformed, "a TLV's length does not fit the tag")
+            break
+        end
+        dissect_tlv(branch, buffer(at, words * 4))
+        at = at + words * 4
+    end
+    local type = buffer(size - 2, 2):uint()
+    branch:add(inner, buffer(size - 2, 2))
+    if buffer:len() > size then
+        dissect_original(buffer(size):tvb(), type, pinfo, tree)
+    end
+    return buffer:len()
+end
+
+DissectorTable.get("ethertype"):add(TAG_ETHERTYPE, tag)
