@@ -369,7 +369,7 @@ def sums_to_ones(data: bytes) -> bool:
     """Whether the one's complement sum of the 16-bit words, checksum included, is FFFF (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(unpack_from(f">{len(data) // 2}H", data))
+    total: int = sum(unpack_from(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total == 0xFFFF
