@@ -4,7 +4,7 @@ Decisions beyond the design, which gateware and this model share
 ----------------------------------------------------------------
 - Ingress: an errored frame counts as ``dropped_error`` whatever its length, then oversize, then runt.
 - A ring wants a packet when ports, protocols and verdicts each have its bit and its part of the spread is hit (count 0
-  and 1: every part).  A ring that is off wants as its filter says, and loses what it wants.
+  and 1: every part).  A ring that is off wants nothing.
 - Sampling counts what the ring wants, lost or not; of each n it takes the first.
 - Fate: delivered by any ring; else lost by any ring (``dropped_ring_full``); else passed over by sampling in any ring;
   else filtered.
@@ -81,7 +81,7 @@ class Ring:
     lost: int = 0
 
     def wants(self, headers: Headers, port: int, hash_: int) -> bool:
-        if not (self.filter_ports >> port & self.filter_protocols >> headers.protocol_class & 1):
+        if not self.enable or not (self.filter_ports >> port & self.filter_protocols >> headers.protocol_class & 1):
             return False
         if not self.filter_verdicts >> headers.verdict & 1:
             return False
@@ -96,7 +96,7 @@ class Ring:
         if not taken:
             self.sampled_out += 1
             return "sampled_out"
-        if self.blocked or not self.enable:
+        if self.blocked:
             self.lost += 1
             self.lost_since += 1
             return "lost"

@@ -149,23 +149,38 @@ class FlowHash(wiring.Component):
     def _tables(self, m: Module, reads: list[Signal], address_en: Signal, port_en: Signal) -> list[Value]:
         """One table for each byte, and what fills them."""
         key, shifted = Signal(KEY_BITS), Signal(KEY_BITS)
-        filling, write = Signal(), Signal()
-        bit, entry = Signal(range(8)), Signal(9)
+        filling, read1, write = Signal(), Signal(), Signal()
+        bit, step = Signal(range(8)), Signal(range(128 + 2))
+        span = Signal(8)
         r_entry, w_entry1, w_entry2 = Signal(8), Signal(8), Signal(8)
-        read1, first = Signal(), Signal()
-
-        with m.If(~filling):
+        m.d.comb += [span.eq(1 << bit), r_entry.eq(step)]
+        m.d.sync += [read1.eq(filling & (step < span)), write.eq(read1)]
+        with m.If(filling):
+            m.d.sync += [w_entry1.eq(r_entry | span), w_entry2.eq(w_entry1), step.eq(step + 1)]
+            # Two cycles more than entries, so that what a bit has made is written when the next bit reads.
+            with m.If(step == span + 1):
+                m.d.sync += [step.eq(0), bit.eq(bit + 1), shifted.eq(shifted[1:])]
+                with m.If(bit == 7):
+                    m.d.sync += [filling.eq(0), self.stale.eq(0)]
+        with m.Else():
             with m.If(self.key != key):
                 m.d.sync += self.stale.eq(1)
             with m.If(self.stale & self.idle):
-                # Entry 0 is 0 in each table for ever, from the initial contents on.
-                m.d.sync += [filling.eq(1), key.eq(self.key), shifted.eq(self.key), bit.eq(0), entry.eq(0)]
-        # A bit takes 2**bit cycles and 2 more, so that the entries it has made can be read.
-        span = Signal(9)
-        m.d.comb += [span.eq(1 << bit), r_entry.eq(entry)]
-        m.d.sync += [read1.eq(filling & (entry < span)), write.eq(read1)]
-        with m.If(filling):
-            m.d.sync += [w_entry1.eq(entry | span), w_entry2.eq(w_entry1), entry.eq(entry + 1)]
-            with m.If(entry == span + 1):
-                m.d.sync += [entry.eq(0), bit.eq(bit + 1), shifted.eq(Cat(Const(0, 1), shifted[:-1]) if False else shifted)]
-        return []
+                # Entry 0 is 0 in every table for ever, from the initial contents on.
+                m.d.sync += [filling.eq(1), key.eq(self.key), shifted.eq(self.key)]
+
+        outputs: list[Value] = []
+        for n, read in enumerate(reads):
+            m.submodules[f"table{n}"] = table = Memory(shape=32, depth=256, init=[])
+            w_port, r_port = table.write_port(), table.read_port()
+            lowest = KEY_BITS - 32 - 8 * n - 7
+            m.d.comb += [
+                r_port.en.eq(filling | (address_en if n < ADDRESS_BYTES else port_en)),
+                r_port.addr.eq(Mux(filling, r_entry, read)),
+                w_port.en.eq(write),
+                w_port.addr.eq(w_entry2),
+            ]
+            with m.If(read1):
+                m.d.sync += w_port.data.eq(r_port.data ^ shifted[lowest : lowest + 32])
+            outputs.append(r_port.data)
+        return outputs

@@ -82,7 +82,7 @@ class Select(wiring.Component):
                 & config.filter_ports.bit_select(self.i.p.info.port, 1)
                 & config.filter_protocols.bit_select(headers.protocol_class, 1)
                 & config.filter_verdicts.bit_select(headers.verdict, 1)
-                & ((config.spread_count == 0) | (scaled[16:] == config.spread_index))
+                & ((config.spread_count[1:] == 0) | (scaled[16:] == config.spread_index))
             )
         with m.If(self.i.ready):
             m.d.sync += [meta_valid.eq(self.i.valid), meta.eq(self.i.payload), match.eq(Cat(matches))]

@@ -29,7 +29,7 @@ CARD: tuple[Counter, ...] = (
     Counter("dropped_oversize", "packets", "dropped: longer than the longest frame"),
     Counter("dropped_error", "packets", "dropped: marked bad by the MAC (FCS, alignment)"),
     Counter("dropped_overflow", "packets", "dropped: the port's frame buffer was full"),
-    Counter("dropped_ring_full", "packets", "dropped: every ring that wanted it was full, off or faulted"),
+    Counter("dropped_ring_full", "packets", "dropped: every ring that wanted it was full or faulted"),
     Counter("dropped_congested", "packets", "dropped: the DMA bus could not carry it"),
     Counter("dropped_dma_error", "packets", "dropped: every write of it was answered with an error"),
     Counter("malformed", "packets", "frames delivered on with a parse error"),
@@ -49,7 +49,7 @@ FATES: tuple[str, ...] = ("delivered", "held", "offloaded", "filtered", "sampled
 
 PORT: tuple[Counter, ...] = (
     Counter("received", "packets", "frames whose last byte came in at this port"),
-    Counter("received_bytes", "bytes", "bytes of those frames, without FCS"),
+    Counter("received_bytes", "bytes", "bytes of those frames, without FCS; an oversize frame counts as at most the longest one and a beat"),
     Counter("dropped", "packets", "frames dropped at this port"),
 )
 #: Blocks whose streams are watched, in the order that packets meet them.

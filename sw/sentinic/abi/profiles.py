@@ -15,7 +15,7 @@ class Profile:
     ports: ingress ports
     rings: receive rings
     store_cells, cell_bytes: the packet store
-    metas: packets in flight between ingress and dispatch
+    metas: packets that may wait between the last stage and dispatch
     port_fifo_bytes: frame buffer of each ingress port
     folded_parser: one header step a cycle, reused over time, instead of one pipeline stage a header
     counter_width: bits of each counter on the card (the host always sees 64)
@@ -57,7 +57,7 @@ WIDE = Profile(
     clock_hz=250_000_000,
     store_cells=2048,
     cell_bytes=256,
-    metas=512,
+    metas=64,
     port_fifo_bytes=32768,
     folded_parser=False,
 )
@@ -68,7 +68,7 @@ BOARD = Profile(
     clock_hz=62_500_000,
     store_cells=512,
     cell_bytes=128,
-    metas=128,
+    metas=32,
     port_fifo_bytes=16384,
     folded_parser=True,
     counter_width=48,

@@ -126,7 +126,7 @@ RING = Block(
         _word("filter_protocols", 0x30, RW, "bit n: take packets of Protocol n", width=16, reset=0xFFFF),
         _word("filter_verdicts", 0x34, RW, "bit n: take packets of Verdict n", width=16, reset=0xFFFF),
         _word("sample", 0x38, RW, "take one packet in this many; 0 and 1 take all", "packets", width=16, reset=1),
-        _word("snap_length", 0x3C, RW, "most bytes of a frame to deliver", "bytes", width=14, reset=9600),
+        _word("snap_length", 0x3C, RW, "most bytes of a frame to deliver; below 64 counts as 64", "bytes", width=14, reset=9600),
         Register(
             "spread",
             0x40,
@@ -143,8 +143,8 @@ RING = Block(
 )
 
 #: Free descriptors, and slots, below which the card takes a ring for full (what is in flight needs no lock).
-RING_MARGIN_DESCRIPTORS = 8
-RING_MARGIN_SLOTS = 512
+RING_MARGIN_DESCRIPTORS = 16
+RING_MARGIN_SLOTS = 1024
 
 BLOCKS: tuple[Block, ...] = (CARD, INTERRUPT, SNAPSHOT, PASSTHROUGH, RING)
 #: Windows of the stages, by the name in ``Profile.stages``.

@@ -48,6 +48,7 @@ class Kind(IntEnum):
     PACKET = 0
     REPORT = 1
     REGENERATED = 2
+    VOID = 3  #: a write of the packet's bytes failed: the slot holds nothing, only its space counts
 
 
 class ParseError(IntEnum):

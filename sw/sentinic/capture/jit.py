@@ -19,7 +19,8 @@ I64 = npt.NDArray[np.int64]
 def jit(function: Function) -> Function:
     """Compile at first call without the GIL, and keep the result on disk.
 
-    The cache notices changes of the function's own file only: helpers called from compiled code stand in that file.
+    The cache notices changes of the function's own file only: helpers called from compiled code stand in that file, and
+    after changing a constant the files that import it must be touched.
     """
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
