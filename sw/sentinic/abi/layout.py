@@ -4,9 +4,9 @@ Everything here is plain data, standard library only, so that gateware, driver,
 dissector and reference pages can all be derived from one definition.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Iterator
 
 
 class Access(Enum):
@@ -85,11 +85,14 @@ class Block:
         offsets: dict[int, str] = {}
         for register in self.registers:
             if register.offset in offsets:
+                other = offsets[register.offset]
                 raise ValueError(
-                    f"block {self.name!r}: {register.name!r} and {offsets[register.offset]!r} share offset {register.offset:#x}"
+                    f"block {self.name!r}: {register.name!r} and {other!r} share offset {register.offset:#x}"
                 )
             if register.offset >= self.stride and self.count > 1:
-                raise ValueError(f"block {self.name!r}: {register.name!r} must lie within the stride of {self.stride:#x}")
+                raise ValueError(
+                    f"block {self.name!r}: {register.name!r} must lie within the stride of {self.stride:#x}"
+                )
             offsets[register.offset] = register.name
 
     def register(self, name: str) -> Register:
