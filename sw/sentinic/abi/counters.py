@@ -49,7 +49,11 @@ FATES: tuple[str, ...] = ("delivered", "held", "offloaded", "filtered", "sampled
 
 PORT: tuple[Counter, ...] = (
     Counter("received", "packets", "frames whose last byte came in at this port"),
-    Counter("received_bytes", "bytes", "bytes of those frames, without FCS; an oversize frame counts as at most the longest one and a beat"),
+    Counter(
+        "received_bytes",
+        "bytes",
+        "bytes of those frames, without FCS; an oversize frame counts as at most the longest one and a beat",
+    ),
     Counter("dropped", "packets", "frames dropped at this port"),
 )
 #: Blocks whose streams are watched, in the order that packets meet them.

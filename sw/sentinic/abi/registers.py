@@ -12,7 +12,9 @@ HASH_KEY_WORDS = 11
 RO, RW, W1, W1C = Access.RO, Access.RW, Access.W1, Access.W1C
 
 
-def _word(name: str, offset: int, access: Access, doc: str, unit: str = "", reset: int = 0, width: int = 32) -> Register:
+def _word(
+    name: str, offset: int, access: Access, doc: str, unit: str = "", reset: int = 0, width: int = 32
+) -> Register:
     return Register(name, offset, (Field("value", 0, width, access, doc, unit, reset),), doc)
 
 
@@ -71,8 +73,23 @@ INTERRUPT = Block(
     (
         _word("enable", 0x00, RW, "bit n: ring n may interrupt", width=16),
         _word("pending", 0x04, W1C, "bit n: ring n has new packets; write one to clear and re-arm", width=16),
-        _word("holdoff", 0x08, RW, "wire time from a ring's first new packet to the interrupt at the latest", "ns", reset=50_000),
-        _word("frames", 0x0C, RW, "packets that interrupt at once; 0 means only the holdoff counts", "packets", width=16, reset=32),
+        _word(
+            "holdoff",
+            0x08,
+            RW,
+            "wire time from a ring's first new packet to the interrupt at the latest",
+            "ns",
+            reset=50_000,
+        ),
+        _word(
+            "frames",
+            0x0C,
+            RW,
+            "packets that interrupt at once; 0 means only the holdoff counts",
+            "packets",
+            width=16,
+            reset=32,
+        ),
     ),
     "One interrupt line, moderated.",
 )
@@ -102,9 +119,7 @@ RING = Block(
         Register(
             "control",
             0x00,
-            (
-                Field("enable", 0, 1, RW, "deliver to this ring; a rising edge begins at slot 0 with phase 1"),
-            ),
+            (Field("enable", 0, 1, RW, "deliver to this ring; a rising edge begins at slot 0 with phase 1"),),
             "Switching the ring on.  Bases and sizes must stand before.",
         ),
         Register(
@@ -113,12 +128,27 @@ RING = Block(
             (Field("fault", 0, 1, RO, "a descriptor write failed: the ring takes nothing until switched off and on"),),
             "State of the ring.",
         ),
-        _word("descriptor_base_low", 0x08, RW, "bus address of the descriptor ring, bits 31..0; a multiple of 4096", "bytes"),
+        _word(
+            "descriptor_base_low",
+            0x08,
+            RW,
+            "bus address of the descriptor ring, bits 31..0; a multiple of 4096",
+            "bytes",
+        ),
         _word("descriptor_base_high", 0x0C, RW, "bits 63..32", "bytes"),
-        _word("descriptor_mask", 0x10, RW, "descriptors in the ring, a power of two, less one", "descriptors", width=24),
+        _word(
+            "descriptor_mask", 0x10, RW, "descriptors in the ring, a power of two, less one", "descriptors", width=24
+        ),
         _word("data_base_low", 0x14, RW, "bus address of the data ring, bits 31..0; a multiple of 4096", "bytes"),
         _word("data_base_high", 0x18, RW, "bits 63..32", "bytes"),
-        _word("data_mask", 0x1C, RW, "slots of 64 bytes in the data ring, a power of two, less one", "slots of 64 bytes", width=26),
+        _word(
+            "data_mask",
+            0x1C,
+            RW,
+            "slots of 64 bytes in the data ring, a power of two, less one",
+            "slots of 64 bytes",
+            width=26,
+        ),
         _word("descriptor_tail", 0x20, RW, "descriptors that the host has done with, modulo 2^32", "descriptors"),
         _word("data_tail", 0x24, RW, "slots that the host has done with, modulo 2^26", "slots of 64 bytes", width=26),
         _word("descriptor_head", 0x28, RO, "descriptors written, modulo 2^32", "descriptors"),
@@ -126,7 +156,15 @@ RING = Block(
         _word("filter_protocols", 0x30, RW, "bit n: take packets of Protocol n", width=16, reset=0xFFFF),
         _word("filter_verdicts", 0x34, RW, "bit n: take packets of Verdict n", width=16, reset=0xFFFF),
         _word("sample", 0x38, RW, "take one packet in this many; 0 and 1 take all", "packets", width=16, reset=1),
-        _word("snap_length", 0x3C, RW, "most bytes of a frame to deliver; below 64 counts as 64", "bytes", width=14, reset=9600),
+        _word(
+            "snap_length",
+            0x3C,
+            RW,
+            "most bytes of a frame to deliver; below 64 counts as 64",
+            "bytes",
+            width=14,
+            reset=9600,
+        ),
         Register(
             "spread",
             0x40,

@@ -61,7 +61,8 @@ class ParseError(IntEnum):
     IP_VERSION = 4  #: version field disagrees with the EtherType, or is neither 4 nor 6 below MPLS
     IP_TRUNCATED = 5  #: the frame ends within the fixed IP header or the IPv4 options
     IPV4_HEADER_LENGTH = 6  #: IHL below 5
-    IPV4_TOTAL_LENGTH = 7  #: total length below the header length (0, used with segmentation offload, is taken as the frame's)
+    #: total length below the header length (0, used with segmentation offload, is taken as the frame's)
+    IPV4_TOTAL_LENGTH = 7
     IP_BEYOND_FRAME = 8  #: total or payload length runs past the frame's end
     EXTENSION_TRUNCATED = 9  #: the IP packet ends within an extension header
     EXTENSION_DEPTH = 10  #: more extension headers than the parser follows
