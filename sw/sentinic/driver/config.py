@@ -102,6 +102,9 @@ class Config:
         device.set_pause(pause if self.card.pause is None else self.card.pause)
         device.registers["interrupt"].write("holdoff", self.interrupt.holdoff)
         device.registers["interrupt"].write("frames", self.interrupt.frames)
+        for number in range(len(self.rings), have.rings):
+            # A ring that is off wants nothing: what only it would have wanted is filtered, not lost.
+            device.registers["ring"][number].write("filter_ports", 0)
         return [_open_ring(device, number, ring) for number, ring in enumerate(self.rings)]
 
 

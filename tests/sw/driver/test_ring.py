@@ -1,0 +1,159 @@
+"""Rings: polled by phase, released, never overfilled by who asks for room first."""
+
+import random
+
+import numpy as np
+import pytest
+
+from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS
+from sentinic.driver.device import Device
+from sentinic.driver.frames import FrameBatch
+from sentinic.driver.ring import MIN_DATA_BYTES, frame_slots, losses
+from sentinic.errors import RingError
+from tests.sw.driver.fake import FakeTransport
+
+
+def opened(descriptors: int = 64, data_bytes: int = MIN_DATA_BYTES) -> tuple[Device, FakeTransport]:
+    transport = FakeTransport()
+    device = Device(transport)
+    device.open_ring(0, descriptors=descriptors, data_bytes=data_bytes).enable()
+    device.enable()
+    return device, transport
+
+
+def frames(count: int, seed: int, longest: int = 1500) -> list[bytes]:
+    source = random.Random(seed)
+    return [bytes(12) + b"\x12\x34" + source.randbytes(source.randint(0, longest - 14)) for _ in range(count)]
+
+
+def original(descriptor: np.void, data: np.ndarray) -> bytes:
+    """The original frame, put together from literal positions (these frames have no VLAN tag)."""
+    slot, length = int(descriptor["offset"]), int(descriptor["captured_length"])
+    tag = 4 * (int(descriptor["status"]) >> 24)
+    body = data[slot + 64 - tag : slot + 64 + length].tobytes()
+    return body[:12] + body[12 + tag :]
+
+
+def test_what_is_sent_is_polled_in_order_over_many_passes() -> None:
+    device, transport = opened()
+    ring = device.rings[0]
+    pending, seen = frames(1000, seed=1), []
+    sent = list(pending)
+    source = random.Random(2)
+    while pending or ring.pending():
+        device.forward()
+        descriptors, slots = ring.room()
+        lengths = np.array([len(frame) for frame in pending[:descriptors]], np.uint32)
+        count = int(np.searchsorted(np.cumsum(frame_slots(lengths)), slots, side="right"))
+        transport.send(FrameBatch.from_frames(pending[:count]))
+        transport.step()
+        del pending[:count]
+        got, data = ring.poll(source.randint(1, 40))
+        seen += [original(row, data) for row in got]
+        ring.release(source.randint(0, len(got)) if pending else len(got))
+        del seen[ring.position :]
+    assert seen == sent
+    assert device.snapshot()["ring0.lost"] == 0
+    assert ring.position == ring.head() == 1000
+    device.close()
+
+
+def test_as_many_frames_as_there_is_room_for_are_never_lost() -> None:
+    for seed in range(20):
+        device, transport = opened(descriptors=256)
+        ring = device.rings[0]
+        for _ in range(6):
+            device.forward()
+            descriptors, slots = ring.room()
+            batch = frames(descriptors, seed, longest=9600)
+            ends = np.cumsum(frame_slots(np.array([len(frame) for frame in batch], np.uint32)))
+            transport.send(FrameBatch.from_frames(batch[: int(np.searchsorted(ends, slots, side="right"))]))
+            transport.step()
+            ring.release(len(ring.poll(random.Random(seed).randint(1, 60))[0]))
+        assert device.snapshot()["ring0.lost"] == 0
+        device.close()
+
+
+def test_polling_again_without_releasing_gives_the_same_and_more() -> None:
+    device, transport = opened()
+    ring = device.rings[0]
+    assert len(ring.poll()[0]) == 0
+    for expected in (3, 6):
+        transport.send(FrameBatch.from_frames(frames(3, seed=3)))
+        transport.step()
+        assert len(ring.poll()[0]) == expected
+    assert len(ring.poll(2)[0]) == 2
+    device.close()
+
+
+def test_polled_arrays_are_views_of_the_shared_memory() -> None:
+    device, transport = opened()
+    transport.send(FrameBatch.from_frames(frames(3, seed=3)))
+    transport.step()
+    descriptors, data = device.rings[0].poll()
+    assert np.shares_memory(descriptors, transport.regions[0].array)
+    assert np.shares_memory(data, transport.regions[1].array)
+    device.close()
+
+
+def test_a_ring_that_nobody_reads_loses_its_own_and_the_tags_say_how_many() -> None:
+    device, transport = opened(descriptors=64)
+    ring = device.rings[0]
+    transport.send(FrameBatch.from_frames(frames(100, seed=4, longest=60)))
+    transport.step()
+    lost = device.snapshot()["ring0.lost"]
+    assert lost == 100 - (64 - RING_MARGIN_DESCRIPTORS) - 1
+    ring.release(len(ring.poll()[0]))
+    device.forward()
+    transport.send(FrameBatch.from_frames(frames(2, seed=5, longest=60)))
+    transport.step()
+    rest = 0
+    while ring.pending():
+        descriptors, data = ring.poll()
+        rest += losses(descriptors, data)
+        ring.release(len(descriptors))
+    assert rest == lost
+    assert ring.statistics(device.snapshot()).lost == lost
+    device.close()
+
+
+def test_enabling_again_begins_at_slot_0() -> None:
+    device, transport = opened()
+    ring = device.rings[0]
+    transport.send(FrameBatch.from_frames(frames(50, seed=6)))
+    transport.step()
+    ring.disable()
+    ring.enable()
+    assert not ring.pending()
+    transport.send(FrameBatch.from_frames(frames(1, seed=7)))
+    transport.step()
+    assert ring.poll()[0]["offset"].tolist() == [0]
+    device.close()
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "data_bytes"), [(63, MIN_DATA_BYTES), (96, MIN_DATA_BYTES), (64, 4096), (1 << 25, MIN_DATA_BYTES)]
+)
+def test_sizes_out_of_range_are_refused(descriptors: int, data_bytes: int) -> None:
+    with pytest.raises(RingError, match="power of two in"):
+        Device(FakeTransport()).open_ring(0, descriptors=descriptors, data_bytes=data_bytes)
+
+
+def test_a_name_in_use_is_refused_and_leaves_nothing_behind() -> None:
+    first, second = Device(FakeTransport()), Device(FakeTransport())
+    name = first.open_ring(0).name
+    with pytest.raises(RingError, match="in use"):
+        second.open_ring(0, name=name)
+    first.close()
+    second.open_ring(0, name=name)
+    second.close()
+
+
+def test_waiting_ends_with_the_first_packet_or_the_time_out() -> None:
+    device, transport = opened()
+    ring = device.rings[0]
+    assert not ring.wait(0.01, transport.wait)
+    transport.send(FrameBatch.from_frames([bytes(60)]))
+    transport.step()
+    assert ring.wait(0.01)
+    device.close()
