@@ -1,0 +1,264 @@
+"""The card's behaviour, one claim a test; run by ``test_card.py`` inside the simulator."""
+
+import cocotb
+from cocotb.triggers import ClockCycles
+
+from sentinic.abi import registers as abi
+from tests.hdl.card.bench import DATA_AT, RING_BYTES, CardBench, check_conservation
+from tests.hdl.card.frames import mixed
+from tests.reference.card import Frame, Ring
+
+LIMIT = {"timeout_time": 4, "timeout_unit": "ms"}
+
+
+def compare(counters, model) -> None:
+    different = {
+        name: (counters[name], value)
+        for name, value in model.counters.items()
+        if counters[name] != value and not name.endswith("received_bytes")
+    }
+    assert not different, f"counter: (card, model): {different}"
+    check_conservation(counters)
+
+
+@cocotb.test(**LIMIT)
+async def it_tells_what_it_is(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    assert await bench.read(abi.CARD, "id") == abi.CARD_ID
+    assert await bench.read(abi.CARD, "abi_version") == abi.ABI_VERSION
+    assert await bench.read(abi.CARD, "profile") == bench.profile.number
+    capabilities = await bench.read(abi.CARD, "capabilities")
+    assert capabilities & 0xFF == bench.profile.data_width // 8
+    assert capabilities >> 12 & 0xF == bench.profile.rings
+
+
+@cocotb.test(**LIMIT)
+async def an_address_without_a_register_is_answered_with_an_error(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    answer = await bench.csr.read(0xFFF0, 4)
+    assert answer.resp == 3  # DECERR
+    assert (await bench.csr.write(0xFFF0, b"\0\0\0\0")).resp == 3
+    assert (await bench.csr.write(abi.CARD.address("scratch"), b"\1")).resp == 2  # SLVERR: part of a word
+    assert await bench.read(abi.CARD, "scratch") == 0
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(idle=[False, True], backpressure=[False, True])
+async def every_frame_arrives_as_the_model_says(dut, idle, backpressure):
+    bench = CardBench(dut)
+    await bench.reset()
+    bench.pause_randomly(1, idle=idle, backpressure=backpressure)
+    model = await bench.start([Ring()])
+    frames = mixed(seed=2, count=120)
+    model.run(frames)
+    await bench.send(frames)
+    counters = await bench.settle()
+    bench.check_ring(0, model.rings[0])
+    compare(counters, model)
+
+
+@cocotb.test(**LIMIT)
+async def each_ring_gets_what_its_filter_wants(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    model = await bench.start(
+        [
+            Ring(filter_ports=0b10, snap_length=96),
+            Ring(filter_protocols=0b1000, sample=3),
+            Ring(filter_verdicts=0b100001),
+            Ring(spread_count=3, spread_index=1, snap_length=1),
+        ]
+    )
+    frames = mixed(seed=3, count=150)
+    model.run(frames)
+    await bench.send(frames)
+    counters = await bench.settle()
+    for n, ring in enumerate(model.rings):
+        assert ring.records, f"ring {n} would not be tested"
+        bench.check_ring(n, ring)
+    compare(counters, model)
+
+
+@cocotb.test(**LIMIT)
+async def bad_frames_are_dropped_by_reason(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    model = await bench.start([Ring()])
+    good = bytes(range(60))
+    frames = [
+        Frame(b"x" * 13),
+        Frame(good),
+        Frame(b"x" * 9601, port=1),
+        Frame(b"x" * 12_000),
+        Frame(b"x" * 9600),
+        Frame(good, error=True),
+        Frame(b"x", port=1),
+        Frame(good, port=1, wire_length=1500),
+    ]
+    model.run(frames)
+    await bench.send(frames)
+    counters = await bench.settle()
+    bench.check_ring(0, model.rings[0])
+    compare(counters, model)
+    assert (counters["dropped_runt"], counters["dropped_oversize"], counters["dropped_error"]) == (2, 2, 1)
+
+
+@cocotb.test(**LIMIT)
+async def a_failing_memory_costs_only_the_packets_it_fails(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    model = await bench.start([Ring()])
+    frames = [frame._replace(data=frame.data[:1000].ljust(60, b"\0")) for frame in mixed(seed=5, count=60)]
+    bench.memory.broken = range(DATA_AT + 4096, DATA_AT + 8192)
+    model.run(frames)
+    await bench.send(frames)
+    counters = await bench.settle()
+    check_conservation(counters)
+    rows = bench.descriptors(0)
+    void = [k for k, row in enumerate(rows) if int.from_bytes(row[60:], "little") >> 20 & 3 == 3]
+    assert 0 < len(void) < len(frames)
+    assert counters["dropped_dma_error"] == counters["ring0.errors"] == len(void)
+    assert counters["delivered"] == len(frames) - len(void)
+    for k, row in enumerate(rows):
+        if k not in void:
+            assert row == model.rings[0].records[k]
+
+
+@cocotb.test(**LIMIT)
+async def a_descriptor_that_cannot_be_written_faults_its_ring_alone(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    model = await bench.start([Ring(), Ring()])
+    frames = mixed(seed=6, count=40)
+    bench.memory.broken = range(64 * 5, 64 * 6)
+    model.run(frames)
+    await bench.send(frames)
+    counters = await bench.settle()
+    check_conservation(counters)
+    assert await bench.read(abi.RING, "status", 0) == 1
+    assert await bench.read(abi.RING, "status", 1) == 0
+    bench.check_ring(1, model.rings[1])
+    assert counters["delivered"] == 40
+    assert counters["ring0.lost"] > 0
+    # Off and on again, the ring is as new.
+    bench.memory.broken = range(0)
+    bench.memory.bytes[:RING_BYTES] = bytes(RING_BYTES)
+    await bench.write(abi.RING, "control", 0, 0)
+    await bench.write(abi.RING, "control", 1, 0)
+    assert await bench.read(abi.RING, "status", 0) == 0
+    await bench.send(frames[:5])
+    await bench.settle()
+    assert len(bench.descriptors(0)) == 5
+
+
+@cocotb.test(**LIMIT)
+async def a_ring_that_nobody_reads_loses_only_its_own_packets(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    model = await bench.start([Ring(), Ring()])
+    await bench.write(abi.RING, "descriptor_mask", 31, 0)
+    frames = mixed(seed=7, count=80)
+    model.run(frames)
+    await bench.send(frames)
+    counters = await bench.settle()
+    check_conservation(counters)
+    bench.check_ring(1, model.rings[1])
+    taken = counters["ring0.delivered"]
+    assert 32 - abi.RING_MARGIN_DESCRIPTORS <= taken < 32
+    assert counters["ring0.lost"] == 80 - taken
+    assert counters["delivered"] == 80
+
+
+@cocotb.test(**LIMIT)
+async def a_reset_in_the_middle_of_traffic_leaves_a_card_as_new(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    await bench.start([Ring()])
+    frames = mixed(seed=8, count=60)
+    for frame in frames:
+        await bench.macs[frame.port].send(AxiFrame(frame))
+    await ClockCycles(dut.clk, 150)
+    for mac in bench.macs:
+        mac.clear()
+    await bench.reset()
+    bench.memory.bytes[:] = bytes(len(bench.memory.bytes))
+    assert (await bench.counters())["received"] == 0
+    model = await bench.start([Ring()])
+    model.run(frames[:20])
+    await bench.send(frames[:20])
+    counters = await bench.settle()
+    bench.check_ring(0, model.rings[0])
+    compare(counters, model)
+
+
+def AxiFrame(frame: Frame):
+    from cocotbext.axi import AxiStreamFrame
+
+    return AxiStreamFrame(tdata=frame.data, tuser=frame.timestamp << 17)
+
+
+@cocotb.test(**LIMIT)
+async def without_pause_a_stalled_bus_costs_counted_packets_and_never_the_wire(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    await bench.start([Ring()], pause=False)
+    bench.dma.w_channel.set_pause_generator(iter([True] * 6000 + [False] * 1_000_000))
+    frames = [Frame(bytes([n]) * 60, timestamp=n) for n in range(200)]
+    for n in range(2):
+        await bench.send([frame._replace(port=n) for frame in frames], in_order=False)
+    counters = await bench.settle()
+    check_conservation(counters)
+    assert counters["received"] == 400
+    assert counters["dropped_congested"] > 0
+    assert counters["stage_packets"] == 400, "the stages see every frame"
+    assert counters["delivered"] == 400 - counters["dropped_congested"]
+
+
+@cocotb.test(**LIMIT)
+async def a_port_waits_its_turn_by_wire_time(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    model = await bench.start([Ring()])
+    bench.dma.w_channel.set_pause_generator(iter([True] * 2000 + [False] * 1_000_000))
+    frames = [Frame(bytes([n]) * 1000, timestamp=1000 + n, port=n % 3 == 0) for n in range(12)]
+    model.run(frames)
+    await bench.send(frames, in_order=False)
+    counters = await bench.settle()
+    compare(counters, model)
+    stamps = [int.from_bytes(row[:8], "little") for row in bench.descriptors(0)]
+    assert sorted(stamps) == [frame.timestamp for frame in frames]
+    by_port = [[row for row in bench.descriptors(0) if row[60] >> 1 & 3 == port] for port in (0, 1)]
+    for port, rows in enumerate(by_port):
+        expected = [frame.timestamp for frame in frames if frame.port == port]
+        assert [int.from_bytes(row[:8], "little") for row in rows] == expected
+
+
+@cocotb.test(**LIMIT)
+async def the_interrupt_comes_once_a_burst_and_after_the_holdoff(dut):
+    bench = CardBench(dut)
+    await bench.reset()
+    await bench.start([Ring()])
+    await bench.write(abi.INTERRUPT, "enable", 1)
+    await bench.write(abi.INTERRUPT, "frames", 10)
+    await bench.write(abi.INTERRUPT, "holdoff", 1000)
+    frames = [Frame(bytes(60), timestamp=n) for n in range(9)]
+    await bench.send(frames)
+    await bench.settle()
+    assert dut.irq.value == 0
+    await bench.send(frames[:1])
+    await bench.settle()
+    await ClockCycles(dut.clk, 20)
+    assert dut.irq.value == 1
+    await bench.write(abi.INTERRUPT, "pending", 1)
+    await ClockCycles(dut.clk, 4)
+    assert dut.irq.value == 0
+    await bench.send(frames[:1])
+    await bench.settle()
+    await ClockCycles(dut.clk, 20)
+    assert dut.irq.value == 0
+    dut.time.value = 100_000
+    await ClockCycles(dut.clk, 8)
+    assert dut.irq.value == 1
+    assert (await bench.counters())["interrupts"] == 2
