@@ -133,6 +133,9 @@ def test_ports_are_taken_from_a_cut_transport_if_they_are_there():
     h = parse(bytes(ETH / IP(proto=6) / b"\0\x01\0\x02"))
     assert (h.source_port, h.destination_port, h.has_tcp, h.transport_offset, h.payload_offset) == (1, 2, 0, 34, 0)
     assert parse(bytes(ETH / IP(proto=6) / b"\0\x01\0")).source_port == 0
+    assert parse(bytes(ETH / IP(proto=6))).transport_offset == 0
+    h = parse(bytes(ETH / IPv6(nh=60) / Raw(options(1, 16) + bytes(FLOW))))
+    assert (h.transport_offset, h.source_port) == (190, 0)  # in the frame, but beyond the window
 
 
 def test_missing_bytes_are_truncation_not_malformation():
@@ -150,6 +153,8 @@ def test_segmentation_offload_takes_the_rest_of_the_frame():
     assert (h.ip_length, h.payload_length, h.parse_error) == (140, 100, ParseError.NONE)
     h = parse(bytes(ETH / IPv6(plen=0, nh=6) / FLOW / bytes(100)))
     assert (h.ip_length, h.payload_length) == (160, 100)
+    h = parse(bytes(ETH / IPv6(plen=0, nh=17) / UDP(len=108) / bytes(100)))
+    assert (h.ip_length, h.payload_length) == (148, 100)
     h = parse(bytes(ETH / IPv6(plen=0, nh=58) / bytes(100)))
     assert (h.ip_length, h.parse_error) == (40, ParseError.TRANSPORT_TRUNCATED)
 
@@ -166,6 +171,15 @@ def test_checksums_are_judged():
     for state, packets in states.items():
         for packet in packets:
             assert parse(bytes(ETH / packet)).transport_checksum == state, packet.summary()
+
+
+def test_sctp_and_icmp_payloads_begin_behind_their_headers():
+    h = parse(bytes(ETH / V4 / SCTP(sport=3, dport=4) / SCTPChunkData(data=b"abcd")))
+    assert (h.protocol_class, h.source_port, h.payload_offset, h.payload_length) == (Protocol.SCTP, 3, 46, 20)
+    h = parse(bytes(ETH / V4 / ICMP() / b"abc"))
+    assert (h.source_port, h.payload_offset, h.payload_length) == (8, 42, 3)
+    h = parse(bytes(ETH / IP(proto=1) / b"\x05\1\0\0\0\0"))  # 6 bytes: enough for type, code and checksum
+    assert (h.parse_error, h.source_port, h.payload_offset, h.payload_length) == (ParseError.NONE, 5, 42, 0)
 
 
 def test_udp_may_be_shorter_than_its_packet():
@@ -211,8 +225,13 @@ def test_ipv6_fragments_say_first_and_later():
     h = parse(bytes(ETH / V6 / IPv6ExtHdrFragment(offset=2, nh=60) / bytes(16)))
     assert (h.fragment, h.protocol, h.protocol_class) == (Fragment.LATER, 60, Protocol.IP_OTHER)
     assert (h.payload_offset, h.payload_length) == (62, 16)
-    h = parse(bytes(ETH / V6 / IPv6ExtHdrFragment(offset=8191, nh=17) / bytes(8)))
-    assert h.parse_error == ParseError.FRAGMENT_RANGE
+    assert parse(bytes(ETH / V6 / IPv6ExtHdrFragment(offset=1) / bytes(16))).fragment == Fragment.LATER
+    for length, error in ((7, ParseError.NONE), (8, ParseError.FRAGMENT_RANGE)):
+        h = parse(bytes(ETH / V6 / IPv6ExtHdrFragment(offset=8191, nh=17) / bytes(length)))
+        assert h.parse_error == error
+    atomic_second = IPv6ExtHdrFragment(m=1, id=1) / IPv6ExtHdrFragment(id=2)
+    h = parse(bytes(ETH / V6 / atomic_second / UDP()))
+    assert (h.fragment, h.ip_id) == (Fragment.FIRST, 2)
 
 
 def options(count: int, length: int = 0, last: int = 6) -> bytes:
