@@ -220,7 +220,7 @@ class CaptureReader:
             )  # fmt: skip
             if self._row and link not in SUPPORTED:
                 self._row = 0
-                self._position = 24
+                self._position = int(columns.offset[0]) - header
                 raise self._unsupported(link, None)
             if self._row:
                 yield self._emit()
