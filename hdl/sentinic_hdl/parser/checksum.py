@@ -17,11 +17,11 @@ from .layout import ETHERNET_BYTES, CheckJob, CheckResult
 class ChecksumUnit(wiring.Component):
     """Keeps beats until their frame's job comes, then takes one beat a cycle.
 
-    The one's complement sum does not depend on byte order but for a swap (RFC 1071, 2 B), so lanes are added as they lie
-    in the beat, and 32 bits at a time: 2**16 and 2**32 are both 1 modulo 65535.
+    The one's complement sum does not depend on byte order but for a swap (RFC 1071, 2 B), so lanes are added as they
+    lie in the beat, and 32 bits at a time: 2**16 and 2**32 are both 1 modulo 65535.
 
-    Latency 8 cycles from the job or the frame's last beat, whichever is later, to ``o``.  ``i`` is never refused; the caller
-    stops at ``full``, which leaves room for 2 more beats.  Up to ``jobs`` jobs wait.
+    Latency 6 cycles from the job or the frame's last beat, whichever is later, to ``o``.  ``i`` is never refused; the
+    caller stops at ``full``, which leaves room for 2 more beats.  Up to ``jobs`` jobs wait.
 
     Parameters
     ----------
@@ -72,59 +72,44 @@ class ChecksumUnit(wiring.Component):
             jobs.r_en.eq(take & last),
         ]
 
-        # Cycle 1: which bytes of the beat.
-        job = Signal(CheckJob)
-        valid1, last1 = Signal(), Signal()
-        index1 = Signal.like(index)
-        start = Signal(range(MAX_FRAME_BYTES))
-        end = Signal(range(MAX_FRAME_BYTES + 1))
-        m.d.sync += valid1.eq(take)
-        with m.If(take):
-            begin = Cat(Const(0, 2), head.words) + ETHERNET_BYTES
-            m.d.sync += [
-                index.eq(Mux(last, 0, index + 1)),
-                index1.eq(index),
-                last1.eq(last),
-                job.eq(head),
-                start.eq(begin),
-                end.eq(begin + head.length),
-            ]
-
-        # Cycle 2: the beat leaves the memory while the mask of its 16-bit lanes is made.
+        # Cycle 1: the beat leaves the memory while the mask of its 16-bit lanes is made.
         lanes = width // 16
         valid2, last2, first2 = Signal(), Signal(), Signal()
         mask = Signal(lanes)
         odd = Signal()
         odd_byte = Signal(offset_bits)
         job2 = Signal(CheckJob)
-        m.d.comb += r_port.en.eq(valid1)
-        m.d.sync += valid2.eq(valid1)
-        with m.If(valid1):
+        start = Cat(Const(0, 2), head.words) + ETHERNET_BYTES
+        end = head.end
+        m.d.comb += r_port.en.eq(take)
+        m.d.sync += valid2.eq(take)
+        with m.If(take):
             above, below = Signal(lanes), Signal(lanes)
             start_lane, end_lane = start[1:offset_bits], Signal(offset_bits)
-            full = Const(-1, lanes)
+            full = Const((1 << lanes) - 1, lanes)
             m.d.comb += end_lane.eq(end[:offset_bits][1:] + end[0])
             # Right shifts, as left ones would be as wide as their result could be.
-            with m.If(start[offset_bits:] == index1):
-                m.d.comb += above.eq(~(full >> (lanes - start_lane)))
-            with m.Elif(start[offset_bits:] < index1):
+            with m.If(start[offset_bits:] == index):
+                m.d.comb += above.eq(~(full >> (lanes - start_lane)[:offset_bits]))
+            with m.Elif(start[offset_bits:] < index):
                 m.d.comb += above.eq(full)
-            with m.If(end[offset_bits:] == index1):
-                m.d.comb += below.eq(full >> (lanes - end_lane))
-            with m.Elif(end[offset_bits:] > index1):
+            with m.If(end[offset_bits:] == index):
+                m.d.comb += below.eq(full >> (lanes - end_lane)[:offset_bits])
+            with m.Elif(end[offset_bits:] > index):
                 m.d.comb += below.eq(full)
             m.d.sync += [
+                index.eq(Mux(last, 0, index + 1)),
                 r_port.addr.eq(r_port.addr + 1),
-                mask.eq(Mux(job.active, above & below, 0)),
+                mask.eq(Mux(head.active, above & below, 0)),
                 # The lane of an odd end holds a byte too much; it is taken off again.
-                odd.eq(job.active & end[0] & (end[offset_bits:] == index1)),
+                odd.eq(head.active & end[0] & (end[offset_bits:] == index)),
                 odd_byte.eq(end[:offset_bits]),
-                first2.eq(index1 == 0),
-                last2.eq(last1),
-                job2.eq(job),
+                first2.eq(index == 0),
+                last2.eq(last),
+                job2.eq(head),
             ]
 
-        # Cycle 3: partial sums, each of at most 128 bits.
+        # Cycle 2: partial sums, each of at most 128 bits.
         valid3, last3, first3 = Signal(), Signal(), Signal()
         words = width // 32
         group = min(words, 4)
@@ -149,7 +134,7 @@ class ChecksumUnit(wiring.Component):
                 job3.eq(job2),
             ]
 
-        # Cycle 4: the beat's sum.
+        # Cycle 3: the beat's sum.
         valid4, last4, first4 = Signal(), Signal(), Signal()
         beat_sum = Signal(32 + ceil_log2(words))
         job4 = Signal(CheckJob)
@@ -162,7 +147,7 @@ class ChecksumUnit(wiring.Component):
                 job4.eq(job3),
             ]
 
-        # Cycle 5: the frame's sum, which cannot overflow.
+        # Cycle 4: the frame's sum, which cannot overflow.
         done = Signal()
         total = Signal((MAX_FRAME_BYTES // 4 * 0xFFFFFFFF).bit_length())
         job5 = Signal(CheckJob)
@@ -170,7 +155,7 @@ class ChecksumUnit(wiring.Component):
         with m.If(valid4):
             m.d.sync += [total.eq(Mux(first4, 0, total) + beat_sum), job5.eq(job4)]
 
-        # Cycle 6: folded to little more than 16 bits.
+        # Cycle 5: folded to little more than 16 bits.
         settled = Signal()
         folded = Signal(21)
         job6 = Signal(CheckJob)
@@ -179,7 +164,7 @@ class ChecksumUnit(wiring.Component):
             chunks = [total[at : at + 16] for at in range(0, len(total), 16)]
             m.d.sync += [folded.eq(sum(chunks) + job5.seed), job6.eq(job5)]
 
-        # Cycle 7: the verdict.
+        # Cycle 6: the verdict.
         once = Signal(17)
         state = Signal(2)
         m.d.comb += [
@@ -187,17 +172,15 @@ class ChecksumUnit(wiring.Component):
             # 10000 and above fold to 0001 and above, which is FFFF only for 1FFFE and more: out of reach here.
             state.eq(Mux(job6.active, Mux(once == 0xFFFF, Checksum.GOOD, Checksum.BAD), job6.state)),
         ]
-        m.d.sync += self.o.valid.eq(settled)
-        with m.If(settled):
-            m.d.sync += self.o.payload.transport_checksum.eq(state)
-            with m.If(job6.malformed):
-                m.d.sync += self.o.payload.verdict.eq(Verdict.MALFORMED)
-            with m.Elif(state == Checksum.BAD):
-                m.d.sync += self.o.payload.verdict.eq(Verdict.BAD_TRANSPORT_CHECKSUM)
-            with m.Elif(job6.network_checksum_bad):
-                m.d.sync += self.o.payload.verdict.eq(Verdict.BAD_NETWORK_CHECKSUM)
-            with m.Elif(job6.truncated):
-                m.d.sync += self.o.payload.verdict.eq(Verdict.TRUNCATED)
-            with m.Else():
-                m.d.sync += self.o.payload.verdict.eq(Mux(job6.fragment, Verdict.FRAGMENT, Verdict.CLEAN))
+        m.d.comb += [self.o.valid.eq(settled), self.o.payload.transport_checksum.eq(state)]
+        with m.If(job6.malformed):
+            m.d.comb += self.o.payload.verdict.eq(Verdict.MALFORMED)
+        with m.Elif(state == Checksum.BAD):
+            m.d.comb += self.o.payload.verdict.eq(Verdict.BAD_TRANSPORT_CHECKSUM)
+        with m.Elif(job6.network_checksum_bad):
+            m.d.comb += self.o.payload.verdict.eq(Verdict.BAD_NETWORK_CHECKSUM)
+        with m.Elif(job6.truncated):
+            m.d.comb += self.o.payload.verdict.eq(Verdict.TRUNCATED)
+        with m.Else():
+            m.d.comb += self.o.payload.verdict.eq(Mux(job6.fragment, Verdict.FRAGMENT, Verdict.CLEAN))
         return m

@@ -30,9 +30,9 @@ PARTS = {
 class Collector(wiring.Component):
     """Holds each part under the frame's number until ``check`` comes, then offers the whole.
 
-    Each layer writes what it knows as soon as it knows it, so no pipeline carries addresses along.  Latency 2 cycles from
-    ``check`` to ``o``, one frame a cycle.  There is no flow control on the parts: no more than ``depth`` frames may be between
-    ``info`` and ``o``.  ``check`` of a frame comes last, or in the same cycle as other parts.
+    Each layer writes what it knows as soon as it knows it, so no pipeline carries addresses along.  Latency 2 cycles
+    from ``check`` to ``o``, one frame a cycle.  There is no flow control on the parts: no more than ``depth`` frames
+    may be between ``info`` and ``o``.  ``check`` of a frame comes last, or in the same cycle as other parts.
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import xor
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -40,12 +40,13 @@ def hashed_ports(transport: data.View, equal: Value, swapped: Value) -> tuple[Va
 class FlowHash(wiring.Component):
     """Hash by table: 256 words for each byte of the input, filled from the key.
 
-    Toeplitz is linear, so the addresses' part is looked up while extension headers are still being passed, and the table of
+    Toeplitz is linear, so the addresses' part is looked up while extension headers are still being passed, and the
+    table of
     a byte is made by doubling: entry ``2**b + j`` is entry ``j`` xor the key's 32 bits at that bit.
 
-    A frame's ``transport`` may come :data:`ADDRESS_LATENCY` cycles after its ``network`` or later.  Latency 4 cycles from
-    ``transport`` to ``o``.  After reset or a change of ``key`` the tables are made anew in 272 cycles: ``stale`` asks for no
-    more frames, ``idle`` says that none is on its way.
+    A frame's ``transport`` may come :data:`ADDRESS_LATENCY` cycles after its ``network`` or later.  Latency 4 cycles
+    from ``transport`` to ``o``.  After reset or a change of ``key`` the tables are made anew in 272 cycles: ``stale``
+    asks for no more frames, ``idle`` says that none is on its way.
 
     Parameters
     ----------

@@ -141,7 +141,7 @@ class CheckJob(data.Struct):
     active: 1  # sum and compare; else ``state`` stands
     state: 2  # sentinic.abi.verdicts.Checksum
     words: WORD_BITS  # where the transport begins
-    length: BODY_BITS  # bytes to sum
+    end: BODY_BITS  # byte of the frame past the last one to sum
     seed: 20  # of the pseudo header, bytes swapped as in ``Sum16``
     malformed: 1
     truncated: 1

@@ -1,0 +1,93 @@
+"""The parser: frames in, one record of everything their headers say out."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from sentinic.abi.profiles import Profile
+
+from ..meta import frame_beat
+from .checksum import ChecksumUnit
+from .collect import Collector, ParsedFrame
+from .flow_hash import KEY_BITS, FlowHash
+from .unrolled import Unrolled
+
+
+class Parser(wiring.Component):
+    """Decodes headers, verifies checksums over the whole frame, gives the verdict and the flow hash.
+
+    Each frame taken at ``i`` gives one record at ``o``, in order.  Frames must have at least 14 bytes and as many
+    beats as ``info.length`` says.
+
+    Unrolled schedule (``wide``): a frame a cycle for ever, whatever the headers; 24 cycles from a frame's last beat
+    to ``o``. Where ``o`` waits, up to 64 frames are held, then ``i`` waits between frames.  After reset and after a
+    change of ``hash_key`` ``i`` waits about 300 cycles.
+
+    Parameters
+    ----------
+    profile: ``folded_parser`` chooses the schedule
+
+    Members
+    -------
+    i: frames; ``info`` counts on the first beat
+    o: one record a frame
+    hash_key: of the flow hash, ``hash_key0`` in bits 31..0
+    """
+
+    #: Frames between ``i`` and ``o``: the latency in frames of one beat, and room for a slow reader.
+    DEPTH = 64
+
+    def __init__(self, profile: Profile):
+        self._profile = profile
+        super().__init__(
+            {
+                "i": In(stream.Signature(frame_beat(profile))),
+                "o": Out(stream.Signature(ParsedFrame)),
+                "hash_key": In(KEY_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.decode = decode = Unrolled(profile=self._profile)
+        m.submodules.checksum = checksum = ChecksumUnit(profile=self._profile, depth=32)
+        m.submodules.flow_hash = flow_hash = FlowHash(depth=16)
+        m.submodules.collect = collect = Collector(depth=self.DEPTH)
+
+        beat = self.i.payload
+        in_flight = Signal(range(self.DEPTH + 1))
+        in_frame = Signal()
+        taken = Signal()
+        begun = Signal()
+        ended = Signal()
+        m.d.comb += [
+            self.i.ready.eq(~checksum.full & (in_frame | (~flow_hash.stale & (in_flight != self.DEPTH)))),
+            taken.eq(self.i.valid & self.i.ready),
+            begun.eq(taken & beat.first),
+            ended.eq(self.o.valid & self.o.ready),
+        ]
+        m.d.sync += in_flight.eq(in_flight + begun - ended)
+        with m.If(taken):
+            m.d.sync += in_frame.eq(~beat.last)
+
+        m.d.comb += [
+            decode.i.valid.eq(taken),
+            decode.i.payload.eq(beat),
+            checksum.i.valid.eq(taken),
+            checksum.i.payload.eq(beat),
+            collect.info.valid.eq(begun),
+            collect.info.payload.eq(beat.info),
+            flow_hash.key.eq(self.hash_key),
+            flow_hash.idle.eq(in_flight == 0),
+            flow_hash.network.valid.eq(decode.network.valid),
+            flow_hash.network.payload.eq(decode.network.payload),
+            flow_hash.transport.valid.eq(decode.transport.valid),
+            flow_hash.transport.payload.eq(decode.transport.payload),
+        ]
+        connect(m, decode.job, checksum.job)
+        for name in ("link", "network", "transport"):
+            connect(m, getattr(decode, name), getattr(collect, name))
+        connect(m, flow_hash.o, collect.flow_hash)
+        connect(m, checksum.o, collect.check)
+        connect(m, collect.o, flipped(self.o))
+        return m
