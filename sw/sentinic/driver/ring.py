@@ -36,7 +36,6 @@ MAX_DATA_BYTES = SLOT_ALIGNMENT << RING.register("data_mask").fields[0].width
 MAX_FRAME_SLOTS = (HEADROOM + MAX_FRAME_BYTES + SLOT_ALIGNMENT - 1) // SLOT_ALIGNMENT
 
 _PHASE = np.uint32(DESCRIPTOR.bit("status", "phase").mask)
-_LOSS = np.uint32(DESCRIPTOR.bit("status", "loss").mask)
 _SPIN_SECONDS = 50e-6
 _SLEEP_SECONDS = (50e-6, 2e-3)
 
@@ -292,27 +291,3 @@ class Ring(RingReader):
         for region in self._regions:
             region.close()
         self._regions.clear()
-
-
-def losses(descriptors: Descriptors, data: Bytes) -> int:
-    """Packets that the ring lost before these ones, as the loss TLVs in their tags tell."""
-    status = descriptors["status"]
-    marked = np.flatnonzero(status & _LOSS)
-    if not len(marked):
-        return 0
-    rows = descriptors[marked]
-    return int(_loss_values(rows, data).sum(dtype=np.uint64))
-
-
-def _loss_values(rows: Descriptors, data: Bytes) -> npt.NDArray[np.uint32]:
-    from sentinic.abi.tag import HEADERS_FROM_END, LOSS, TCP, TCP_FROM_END
-    from sentinic.driver.records import status_bits
-
-    status = rows["status"]
-    back = np.where(status_bits(status, "tcp") != 0, TCP_FROM_END, HEADERS_FROM_END) + LOSS.record.size
-    assert TCP.record.size == TCP_FROM_END - HEADERS_FROM_END
-    # The tag ends where the frame's addresses and VLAN tags would have ended.
-    end = rows["offset"].astype(np.int64) + HEADROOM + 12 + 4 * status_bits(status, "vlan_count")
-    at = end - back + LOSS.record.member("lost").offset
-    octets = data[at[:, None] + np.arange(4)]
-    return np.ascontiguousarray(octets).view(">u4")[:, 0].astype(np.uint32)

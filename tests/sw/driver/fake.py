@@ -182,3 +182,24 @@ class FakeTransport:
 def open_fake(profile: str, **options: object) -> FakeTransport:
     """The factory, as an entry point names it."""
     return FakeTransport(profile, **options)  # type: ignore[arg-type]
+
+
+def open_slow(profile: str) -> FakeTransport:
+    """A card that takes its time, to be interrupted."""
+    return FakeTransport(profile, step_seconds=0.02)
+
+
+def open_miscounting(profile: str) -> FakeTransport:
+    """A card that has lost count."""
+    return FakeTransport(profile, miscount=1)
+
+
+class _Hanging(FakeTransport):
+    def step(self, max_cycles: int | None = None) -> int:
+        assert max_cycles is not None
+        return max_cycles
+
+
+def open_hanging(profile: str) -> FakeTransport:
+    """A card that never comes to rest."""
+    return _Hanging(profile)

@@ -8,7 +8,8 @@ import pytest
 from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS
 from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
-from sentinic.driver.ring import MIN_DATA_BYTES, frame_slots, losses
+from sentinic.driver.ring import MIN_DATA_BYTES, frame_slots
+from sentinic.driver.tags import losses
 from sentinic.errors import RingError
 from tests.sw.driver.fake import FakeTransport
 

@@ -1,0 +1,7 @@
+"""``python -m sentinic``."""
+
+import sys
+
+from sentinic.cli import main
+
+sys.exit(main())

@@ -1,0 +1,60 @@
+"""``sentinic rtl`` and ``sentinic synth``: the card as Verilog, as a bitstream."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from sentinic.abi.profiles import PROFILES
+
+
+def add_commands(commands: Any) -> None:
+    parser = commands.add_parser(
+        "rtl",
+        help="the card's Verilog",
+        description="Write the card's Verilog, one file, top module 'card'. Needs the extra 'hdl'.",
+    )
+    parser.add_argument("--profile", choices=list(PROFILES), default="wide", help="(default: %(default)s)")
+    parser.add_argument("--out", metavar="FILE.v", type=Path, required=True)
+    parser.set_defaults(command=_rtl)
+    parser = commands.add_parser(
+        "synth",
+        help="a bitstream, and what it takes of an FPGA",
+        description="Synthesise the card with open tools: Fmax, LUTs, flip-flops and block RAM per block; for an ECP5 "
+        "board, a bitstream of the core with a test top. Needs the extras 'hdl' and 'synth'.",
+    )
+    parser.add_argument("--profile", choices=list(PROFILES), default="board", help="(default: %(default)s)")
+    parser.add_argument("--board", metavar="NAME", default="ecpix5", help="ECP5-85 board (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("build/synth"), help="(default: %(default)s)")
+    parser.set_defaults(command=_synth)
+
+
+def _rtl(options: argparse.Namespace) -> int:
+    emit = _module("sentinic_hdl.emit", "hdl")
+    from sentinic.errors import OutputError
+
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        emit.write_verilog(PROFILES[options.profile], options.out)
+    except OSError as error:
+        raise OutputError(f"{options.out}: cannot be written: {error.strerror}") from error
+    print(f"written: {options.out}")
+    return 0
+
+
+def _synth(options: argparse.Namespace) -> int:
+    synth = _module("sentinic_hdl.synth", "hdl,synth")
+    arguments = ["--profile", options.profile, "--board", options.board, "--out", str(options.out)]
+    return int(synth.main(arguments) or 0)
+
+
+def _module(name: str, extras: str) -> Any:
+    """Import a module that needs extras; says which when they are missing."""
+    from sentinic.errors import BuildError
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise BuildError(
+            f"this command needs {error.name or name}, which is not installed: pip install 'sentinic[{extras}]'"
+        ) from error

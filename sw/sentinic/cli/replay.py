@@ -1,0 +1,231 @@
+"""``sentinic run``."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sentinic.abi.profiles import PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sentinic.run.pipeline import Outcome
+    from sentinic.run.session import Replay, Result
+
+_OUTPUTS = ("packets", "jsonl", "conn", "summary", "report")
+
+_DESCRIPTION = """\
+Run captures through the card, and write what came out of its rings.
+
+Captures are pcap or pcapng, plain or gzip, '-' for standard input. Ethernet is shown to the card as it is; loopback,
+raw IP, Linux cooked and PPP get a synthetic Ethernet header, and lose it again on the way out. Wire time is the
+capture's."""
+
+_EPILOG = """\
+what is written to --out (choose with --write, names in brackets):
+  packets.pcapng  [packets]  what ring 0 delivered: byte-identical to the input, unless a ring cuts or filters
+  packets.jsonl   [jsonl]    a line a delivered frame of every ring, with the decoded tag (only when asked for)
+  conn.log        [conn]     connections as Zeek logs them, in JSON
+  summary.json    [summary]  counters by their ABI names, conservation, cycles, speeds
+  report.html     [report]   one page to look at
+
+several captures: those of one port follow each other; ports are merged by time.
+  --port-map 0,1             first capture to port 0, second to port 1
+  --port-map if0=0,if1=1     the interfaces of a pcapng capture to ports
+
+--config names a TOML file; all of it is optional:
+  [card]
+  hash_key = "..."           88 hexadecimal digits
+  pause = true               hold the wire when the card is full, rather than drop
+  [[ring]]                   ring 0; the next [[ring]] is ring 1
+  name = "web"               other processes can attach by it
+  ports = [0, 1]             protocols = ["TCP", "UDP"]     verdicts = ["CLEAN"]
+  sample = 1                 one packet in this many
+  snap_length = 9600         bytes
+  spread_count = 4           spread_index = 0       this ring takes a quarter of the flows
+  descriptors = 65536        data_bytes = 67108864
+
+examples:
+  sentinic run capture.pcapng --out out
+  sentinic run a.pcap b.pcap --port-map 0,1 --out out --write conn,summary
+  zcat big.pcap.gz | sentinic run - --out out --limit 100000
+  sentinic run capture.pcap --out out --backend cocotb       # the same card, in the verification bench
+"""
+
+
+def add_commands(commands: Any) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="captures through the card, into files",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("captures", metavar="CAPTURE", nargs="+", help="pcap or pcapng file, or '-'")
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to; made if needed")
+    parser.add_argument(
+        "--profile", choices=list(PROFILES), default="wide", help="which build of the card (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--backend",
+        metavar="NAME",
+        default="native",
+        help="how the card is run: native (fast) or cocotb (the verification bench) (default: %(default)s)",
+    )
+    parser.add_argument("--config", metavar="FILE.toml", type=Path, help="set the card and its rings up (see below)")
+    parser.add_argument("--port-map", metavar="MAP", help="which ingress port frames come in by (see below)")
+    parser.add_argument(
+        "--tags",
+        choices=("keep", "strip"),
+        default="strip",
+        help="packets.pcapng with the card's tags, or the frames as they came in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--write",
+        metavar="LIST",
+        help=f"outputs, separated by commas, of {', '.join(_OUTPUTS)} (default: all but jsonl)",
+    )
+    parser.add_argument("--limit", metavar="N", type=_positive, help="stop after so many frames")
+    parser.add_argument(
+        "-C",
+        "--ignore-checksums",
+        action="store_true",
+        help="conn.log counts packets with wrong checksums as well, as Zeek's -C does",
+    )
+    parser.add_argument(
+        "--waves", metavar="FILE.fst", type=Path, help="with --backend cocotb: write waveforms, to look at in GTKWave"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no closing lines")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """``sentinic run``; returns the exit code."""
+    from sentinic.cli import EXIT_CONSERVATION, EXIT_ENDED_EARLY, EXIT_INTERRUPTED, fail
+    from sentinic.errors import ConservationError
+    from sentinic.run.session import replay
+
+    request = _request(options)
+    with _progress(options.quiet) as tell:
+        result = replay(request, tell)
+    if not options.quiet:
+        _closing(result, request)
+    if isinstance(result.error, ConservationError):
+        return fail(result.error, EXIT_CONSERVATION)
+    if result.error is not None:
+        return fail(result.error, EXIT_ENDED_EARLY)
+    if result.interrupted:
+        return fail(
+            f"stopped by Ctrl-C after {result.summary['frames']} frames; what was delivered until then is in "
+            f"{request.folder}",
+            EXIT_INTERRUPTED,
+        )
+    return 0
+
+
+def _request(options: argparse.Namespace) -> "Replay":
+    from sentinic.driver.config import Config, load
+    from sentinic.errors import ConfigError
+    from sentinic.run.session import DEFAULT_OUTPUTS, Replay
+
+    write = tuple(item.strip() for item in options.write.split(",")) if options.write else DEFAULT_OUTPUTS
+    for item in write:
+        if item not in _OUTPUTS:
+            raise ConfigError(f"--write: each output must be one of {', '.join(_OUTPUTS)}, not {item!r}")
+    if options.captures.count("-") > 1:
+        raise ConfigError("standard input, '-', can be read once only")
+    ports, interfaces = _port_map(options.port_map)
+    return Replay(
+        captures=options.captures,
+        folder=options.out,
+        profile=options.profile,
+        backend=options.backend,
+        config=load(options.config) if options.config else Config(),
+        ports=ports,
+        interfaces=interfaces,
+        keep_tags=options.tags == "keep",
+        write=write,
+        limit=options.limit,
+        ignore_checksums=options.ignore_checksums,
+        backend_options={"waves": options.waves} if options.waves else {},
+    )
+
+
+def _port_map(text: str | None) -> tuple[tuple[int, ...], dict[int, int] | None]:
+    """Ports by capture, or by interface.  Raises :class:`ConfigError` for anything else."""
+    from sentinic.errors import ConfigError
+
+    if text is None:
+        return (0,), None
+    ports: list[int] = []
+    interfaces: dict[int, int] = {}
+    for item in text.split(","):
+        interface, equals, port = item.strip().rpartition("=")
+        number = interface.removeprefix("if")
+        if not port.isdecimal() or (equals and not (interface.startswith("if") and number.isdecimal())):
+            raise ConfigError(
+                f"--port-map: each part must be a port, as 0, or an interface's, as if0=1, not {item.strip()!r}"
+            )
+        if equals:
+            interfaces[int(number)] = int(port)
+        else:
+            ports.append(int(port))
+    if ports and interfaces:
+        raise ConfigError("--port-map: name ports by capture or by interface, not both")
+    return tuple(ports) or (0,), interfaces or None
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text!r}")
+    return int(text)
+
+
+@contextmanager
+def _progress(quiet: bool) -> "Iterator[Callable[[Outcome, float | None], None] | None]":
+    """A bar on standard error, when somebody looks at it."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[frames]:,} frames"),
+        TextColumn("{task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=8) as bar:
+        task = bar.add_task("through the card", total=1.0, frames=0, speed="")
+
+        def tell(outcome: "Outcome", fraction: float | None) -> None:
+            speed = f"{outcome.cycles or 0:,} cycles" if outcome.cycles else ""
+            if fraction is None:
+                bar.update(task, total=None, frames=outcome.frames, speed=speed)
+            else:
+                bar.update(task, completed=fraction, frames=outcome.frames, speed=speed)
+
+        yield tell
+
+
+def _closing(result: "Result", request: "Replay") -> None:
+    summary = result.summary
+    speeds = summary["speeds"]
+    fates = {name: count for name, count in summary["conservation"]["fates"].items() if count}
+    parts = (
+        ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in fates.items()) or "nothing to account for"
+    )
+    rate = f" ({speeds['frames_per_second']:,.0f} frames/s)" if speeds["frames_per_second"] else ""
+    print(
+        f"{summary['frames']:,} frames in {summary['wall_seconds']:.2f} s{rate}, "
+        f"{summary['cycles']:,} cycles of the {summary['profile']} card: {parts}",
+        file=sys.stderr,
+    )
+    print(f"written to {request.folder}: {', '.join(summary['outputs'])}", file=sys.stderr)

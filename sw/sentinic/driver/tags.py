@@ -1,0 +1,53 @@
+"""Tags of many packets at once, straight from the data ring."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
+from sentinic.abi.tag import HEADERS, HEADERS_FROM_END, LOSS, PACKET, PACKET_FROM_END, TCP, TCP_FROM_END, Tlv
+from sentinic.driver.records import record_dtype, status_bits
+
+_ADDRESSES = 12
+
+
+def tag_end(descriptors: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Where each packet's tag ends in the data ring, in bytes."""
+    vlans = status_bits(descriptors["status"], "vlan_count").astype(np.int64)
+    end: npt.NDArray[np.int64] = descriptors["offset"].astype(np.int64) + HEADROOM + _ADDRESSES + 4 * vlans
+    return end
+
+
+def tlv_rows(descriptors: npt.NDArray[Any], data: npt.NDArray[np.uint8], tlv: Tlv) -> npt.NDArray[Any]:
+    """A TLV of every packet, copied: a structured array with the members of ``tlv.record``.
+
+    Every packet must have the TLV: choose them by :func:`has_tlv` first.
+    """
+    if tlv is PACKET or tlv is HEADERS:
+        back = np.full(len(descriptors), PACKET_FROM_END if tlv is PACKET else HEADERS_FROM_END)
+    else:
+        back = np.where(has_tlv(descriptors, TCP), TCP_FROM_END, HEADERS_FROM_END)
+        if tlv is LOSS:
+            back = back + LOSS.record.size
+    at = tag_end(descriptors) - back
+    octets = data[at[:, None] + np.arange(tlv.record.size)]
+    rows: npt.NDArray[Any] = np.ascontiguousarray(octets).view(record_dtype(tlv.record))[:, 0]
+    return rows
+
+
+def has_tlv(descriptors: npt.NDArray[Any], tlv: Tlv) -> npt.NDArray[np.bool_]:
+    """Which packets' tags hold the TLV."""
+    if not tlv.optional:
+        return np.ones(len(descriptors), np.bool_)
+    mask = np.uint32(DESCRIPTOR.bit("status", tlv.name).mask)
+    found: npt.NDArray[np.bool_] = (descriptors["status"] & mask) != 0
+    return found
+
+
+def losses(descriptors: npt.NDArray[Any], data: npt.NDArray[np.uint8]) -> int:
+    """Packets that the ring lost before these ones, as the loss TLVs in their tags tell."""
+    marked = np.flatnonzero(has_tlv(descriptors, LOSS))
+    if not len(marked):
+        return 0
+    return int(tlv_rows(descriptors[marked], data, LOSS)["lost"].sum(dtype=np.uint64))

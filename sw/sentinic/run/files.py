@@ -1,0 +1,69 @@
+"""Files that stay valid when the disk fills up or the run is stopped."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from sentinic.errors import OutputError
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder, and see that files can be made in it.
+
+    Raises :class:`OutputError` when they cannot.
+    """
+    probe = folder / f".sentinic-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"output folder {folder}: cannot be written: {error.strerror}") from error
+
+
+class LineFile:
+    """Appends whole lines: after every call, even one that fails, the file ends with a whole line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = 0
+        self._bytes = 0
+        try:
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be created: {error.strerror}") from error
+
+    def append(self, text: str, lines: int) -> None:
+        """Append ``lines`` lines, each ended.  Raises :class:`OutputError` when they cannot be written."""
+        block = text.encode()
+        rest = memoryview(block)
+        try:
+            while len(rest):
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._bytes)
+            raise OutputError(
+                f"{self.path}: cannot be written beyond byte {self._bytes}: {error.strerror}; "
+                f"the {self.lines} lines before are valid"
+            ) from error
+        self._bytes += len(block)
+        self.lines += lines
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file in one go: it is there as a whole or as it was before.  Raises :class:`OutputError`."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error

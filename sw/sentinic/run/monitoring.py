@@ -1,0 +1,35 @@
+"""The connection monitor as an output of a run: ``conn.log`` and ``report.html``."""
+
+from pathlib import Path
+from typing import Any
+
+from sentinic.run.outputs import Bytes, Descriptors
+
+
+class Monitor:
+    """Follows connections of ring 0; writes them, as Zeek's JSON log, when the run has finished."""
+
+    def __init__(self, path: Path | None, *, ignore_checksums: bool) -> None:
+        """``path`` of the log; ``None`` writes none, the connections are wanted for the report only."""
+        from sentinic.monitor.connections import ConnectionTracker
+
+        self._tracker = ConnectionTracker(ignore_checksums=ignore_checksums)
+        self._path = path
+        self._rows: Any = None
+
+    def take(self, ring: int, descriptors: Descriptors, data: Bytes) -> None:
+        if not ring:
+            self._tracker.update(descriptors, data)
+
+    def finish(self) -> None:
+        self._rows = self._tracker.finish()
+        if self._path is not None:
+            from sentinic.monitor.connlog import write_conn_log
+
+            write_conn_log(self._path, self._rows)
+
+    def write_report(self, path: Path, summary: dict[str, Any]) -> None:
+        """``report.html``; ``summary`` is the run's, with its traffic."""
+        from sentinic.monitor.report import write_report
+
+        write_report(path, summary, self._rows)

@@ -1,0 +1,280 @@
+"""Frames into a card and packets out of its rings, in two threads.
+
+The caller's thread reads captures, sends frames and steps the card; a second one polls the rings and feeds the outputs.
+Both leave Python's global lock for their work, so that simulator and outputs overlap.  No more frames are sent than
+surely fit all rings: a replay loses nothing because of a slow output, it waits.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+import numpy as np
+import numpy.typing as npt
+
+from sentinic.driver.device import Device
+from sentinic.driver.frames import FrameBatch
+from sentinic.driver.ring import Ring, frame_slots
+from sentinic.errors import SentinicError, TransportError
+from sentinic.run.outputs import Output
+
+#: Most frames and bytes sent at once: small enough that sending, stepping and consuming overlap within a ring.
+CHUNK_FRAMES = 8192
+CHUNK_BYTES = 4 << 20
+#: Frames sent first; more or fewer from then on, so that a step takes about this long on any simulator.
+FIRST_CHUNK = 256
+STEP_SECONDS = (0.02, 0.2)
+#: Descriptors handed to the outputs at once.
+POLL_DESCRIPTORS = 16_384
+#: Cycles after which stepping looks for Ctrl-C.
+QUANTUM = 500_000
+#: Cycles a card may take to come to rest: a base, and so many a beat that came in.
+REST_CYCLES = 5_000_000
+REST_CYCLES_PER_BEAT = 200
+#: The card never delivers less of a frame.
+_MIN_SNAP_BYTES = 64
+_IDLE_SECONDS = 0.002
+
+
+@dataclass
+class Outcome:
+    """How a run went.
+
+    Members
+    -------
+    frames, bytes: sent into the card
+    delivered: packets polled from all rings
+    wall_seconds: from the first batch asked for to the last packet consumed
+    step_seconds: of these, in the card (a simulator's own speed)
+    cycles: clock cycles run meanwhile
+    interrupted: Ctrl-C ended it
+    error: what else ended it; outputs hold all that was delivered until then
+    """
+
+    frames: int = 0
+    bytes: int = 0
+    delivered: int = 0
+    wall_seconds: float = 0.0
+    step_seconds: float = 0.0
+    cycles: int = 0
+    interrupted: bool = False
+    error: Exception | None = None
+
+
+Progress = Callable[[Outcome], None]
+
+
+@dataclass
+class _Plan:
+    """How much room each frame of a batch takes in a ring."""
+
+    ring: Ring
+    ends: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def set(self, batch: FrameBatch) -> None:
+        captured = np.minimum(batch.length, np.uint32(max(self.ring.snap_length, _MIN_SNAP_BYTES)))
+        self.ends = np.concatenate([[0], np.cumsum(frame_slots(captured))])
+
+    def fitting(self, first: int) -> int:
+        """How many frames from ``first`` on surely fit the ring."""
+        descriptors, slots = self.ring.room()
+        last = int(np.searchsorted(self.ends, self.ends[first] + slots, side="right")) - 1
+        return min(descriptors, last - first)
+
+
+class Consumers(threading.Thread):
+    """Polls the rings and feeds the outputs until told to finish, or until an output fails."""
+
+    def __init__(self, rings: Sequence[Ring], outputs: Sequence[Output]) -> None:
+        super().__init__(name="sentinic-consumers", daemon=True)
+        self._rings = rings
+        self._outputs = outputs
+        self._finish = threading.Event()
+        self.arrived = threading.Event()
+        self.released = threading.Event()
+        self.delivered = 0
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            while True:
+                last = self._finish.is_set()
+                if self._round():
+                    continue
+                if last:
+                    break
+                self.arrived.wait(_IDLE_SECONDS)
+                self.arrived.clear()
+        except Exception as error:
+            self.error = error
+        for output in self._outputs:
+            try:
+                output.finish()
+            except Exception as error:
+                self.error = self.error or error
+        self.released.set()
+
+    def finish(self) -> None:
+        """Take what the rings hold, finish the outputs, and wait until that is done."""
+        self._finish.set()
+        self.arrived.set()
+        # In slices, so that a second Ctrl-C gets through.
+        while self.is_alive():
+            self.join(0.1)
+
+    def _round(self) -> bool:
+        busy = False
+        for ring in self._rings:
+            descriptors, data = ring.poll(POLL_DESCRIPTORS)
+            if len(descriptors):
+                busy = True
+                for output in self._outputs:
+                    output.take(ring.number, descriptors, data)
+                self.delivered += len(descriptors)
+                ring.release(len(descriptors))
+                self.released.set()
+        return busy
+
+
+class _Interrupt:
+    """Ctrl-C as a flag, so that it never tears a transaction with the card; at once where ``immediate``.
+
+    A second one always interrupts at once.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.immediate = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.seen or self.immediate:
+            self.seen = True
+            raise KeyboardInterrupt
+        self.seen = True
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+class Pipeline:
+    """One replay through an enabled card.  ``progress`` is called now and then, from the caller's thread."""
+
+    def __init__(self, device: Device, outputs: Sequence[Output], progress: Progress | None = None) -> None:
+        self._device = device
+        self._rings = list(device.rings.values())
+        self._plans = [_Plan(ring) for ring in self._rings]
+        self._outputs = outputs
+        self._progress = progress or (lambda outcome: None)
+        self._interrupt = _Interrupt()
+        self._chunk = FIRST_CHUNK
+        self.outcome = Outcome()
+
+    def run(self, batches: Iterable[FrameBatch], limit: int | None = None) -> Outcome:
+        """Send ``batches`` (at most ``limit`` frames) and consume everything that is delivered.
+
+        Returns even when a capture, the card or an output fails, or at Ctrl-C: see :class:`Outcome`.  The outputs are
+        finished in any case.
+        """
+        outcome = self.outcome
+        consumers = Consumers(self._rings, self._outputs)
+        begin, cycles = time.monotonic(), self._device.transport.cycles
+        with self._interrupt.installed():
+            consumers.start()
+            try:
+                for batch in self._limited(batches, limit):
+                    if self._interrupt.seen or not self._send(batch, consumers):
+                        break
+            except KeyboardInterrupt:
+                self._interrupt.seen = True
+            except (SentinicError, OSError, ValueError, MemoryError) as error:
+                outcome.error = error
+            finally:
+                consumers.finish()
+        outcome.interrupted = self._interrupt.seen
+        outcome.error = consumers.error or outcome.error
+        outcome.delivered = consumers.delivered
+        outcome.wall_seconds = time.monotonic() - begin
+        outcome.cycles = self._device.transport.cycles - cycles
+        self._progress(outcome)
+        return outcome
+
+    def _limited(self, batches: Iterable[FrameBatch], limit: int | None) -> Iterator[FrameBatch]:
+        iterator = iter(batches)
+        left = limit
+        while left is None or left > 0:
+            self._interrupt.immediate = True  # reading may block, and touches no card
+            try:
+                batch = next(iterator, None)
+            finally:
+                self._interrupt.immediate = False
+            if batch is None:
+                return
+            if left is not None:
+                batch = batch[:left]
+                left -= len(batch)
+            yield batch
+
+    def _send(self, batch: FrameBatch, consumers: Consumers) -> bool:
+        """Send a batch in chunks; False when the run is to end."""
+        first = 0
+        ends = np.concatenate([[0], np.cumsum(batch.length, dtype=np.int64)])
+        for plan in self._plans:
+            plan.set(batch)
+        while first < len(batch):
+            if self._interrupt.seen or consumers.error is not None:
+                return False
+            consumers.released.clear()
+            self._device.forward()
+            most = max(1, int(np.searchsorted(ends, ends[first] + CHUNK_BYTES, side="right")) - 1 - first)
+            count = min(most, self._chunk, len(batch) - first, *(plan.fitting(first) for plan in self._plans))
+            if count <= 0:
+                consumers.arrived.set()
+                if not consumers.released.wait(0.1) and not consumers.is_alive():
+                    return False
+                continue
+            self._device.transport.send(batch[first : first + count])
+            octets = int(ends[first + count] - ends[first])
+            self._step(octets // self._device.profile.beat_bytes + count, consumers)
+            first += count
+            self.outcome.frames += count
+            self.outcome.bytes += octets
+            self._progress(self.outcome)
+        return True
+
+    def _step(self, beats: int, consumers: Consumers) -> None:
+        """Step until the card is at rest."""
+        transport = self._device.transport
+        limit = REST_CYCLES + REST_CYCLES_PER_BEAT * beats
+        spent = 0
+        begin = time.monotonic()
+        try:
+            while True:
+                ran = transport.step(QUANTUM)
+                consumers.arrived.set()
+                spent += ran
+                if ran < QUANTUM:
+                    return
+                if spent > limit:
+                    raise TransportError(
+                        f"the card did not come to rest within {spent} cycles of taking {beats} beats in: "
+                        f"{transport.read(0x24)} cells of its store are in use"
+                    )
+        finally:
+            seconds = time.monotonic() - begin
+            self.outcome.step_seconds += seconds
+            if seconds < STEP_SECONDS[0]:
+                self._chunk = min(2 * self._chunk, CHUNK_FRAMES)
+            elif seconds > STEP_SECONDS[1]:
+                self._chunk = max(self._chunk // 2, 1)

@@ -1,0 +1,251 @@
+"""``sentinic run``: captures in, a card set up, outputs written, a summary."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sentinic.abi.counters import DROP_REASONS, FATES
+from sentinic.capture import CaptureReader, LinkTable, interleave
+from sentinic.driver.config import Config
+from sentinic.driver.control import version_text
+from sentinic.driver.device import Device, check_conservation
+from sentinic.errors import ConfigError, ConservationError, SentinicError
+from sentinic.run.files import prepare_folder, write_whole
+from sentinic.run.monitoring import Monitor
+from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
+from sentinic.run.pipeline import Outcome, Pipeline, Progress
+
+#: What ``--write`` takes, and the file of each.
+OUTPUTS: dict[str, str] = {
+    "packets": "packets.pcapng",
+    "jsonl": "packets.jsonl",
+    "conn": "conn.log",
+    "summary": "summary.json",
+    "report": "report.html",
+}
+DEFAULT_OUTPUTS = tuple(name for name in OUTPUTS if name != "jsonl")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a run is asked to do.
+
+    ``ports`` maps captures to ingress ports by their order (the last goes on for further captures); ``interfaces``
+    maps the interfaces of pcapng captures instead.  ``write`` holds names of ``OUTPUTS``.
+    """
+
+    captures: Sequence[str]
+    folder: Path
+    profile: str = "wide"
+    backend: str = "native"
+    config: Config = field(default_factory=Config)
+    ports: Sequence[int] = (0,)
+    interfaces: dict[int, int] | None = None
+    keep_tags: bool = False
+    write: Sequence[str] = DEFAULT_OUTPUTS
+    limit: int | None = None
+    ignore_checksums: bool = False
+    backend_options: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """``summary`` as written to ``summary.json``; ``error`` is what ended the run early, or what does not add up."""
+
+    summary: dict[str, Any]
+    error: Exception | None
+    interrupted: bool
+
+
+def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | None = None) -> Result:
+    """Run captures through a card.
+
+    ``progress`` gets the outcome so far, and the fraction of the captures read where that is known.  What is wrong
+    before the first frame is sent raises a :class:`SentinicError`; what goes wrong later ends the run, and is in the
+    result, after all outputs were written with what was delivered until then.
+    """
+    prepare_folder(request.folder)
+    links = LinkTable()
+    readers = _open_captures(request, links)
+    try:
+        with Device.open(request.backend, request.profile, **request.backend_options) as device:
+            ports = device.capabilities.ports
+            for port in (*request.ports, *(request.interfaces or {}).values()):
+                if not 0 <= port < ports:
+                    raise ConfigError(f"--port-map: ports must be 0..{ports - 1} on this card, not {port}")
+            rings = request.config.apply(device, pause=True)
+            traffic = Traffic() if {"summary", "report"} & set(request.write) else None
+            losses = TagLosses(len(rings))
+            monitor = _monitor(request)
+            outputs = _outputs(request, links, traffic, losses, monitor)
+            device.enable()
+            pipeline = Pipeline(device, outputs, _with_fraction(progress, readers))
+            outcome = pipeline.run(_batches(readers, request), request.limit)
+            summary = _summary(request, device, outcome, readers, traffic, losses)
+    finally:
+        for reader in readers:
+            reader.close()
+    error = outcome.error
+    try:
+        check_conservation(summary["counters"])
+    except ConservationError as failure:
+        error = error or failure
+    error = _write_results(request, summary, monitor, error)
+    return Result(summary, error, outcome.interrupted)
+
+
+def _open_captures(request: Replay, links: LinkTable) -> list[CaptureReader]:
+    readers: list[CaptureReader] = []
+    try:
+        for number, capture in enumerate(request.captures):
+            port: int | dict[int, int] = request.ports[min(number, len(request.ports) - 1)]
+            if request.interfaces is not None:
+                port = request.interfaces
+            readers.append(CaptureReader(capture, port=port, links=links))
+    except BaseException:
+        for reader in readers:
+            reader.close()
+        raise
+    return readers
+
+
+def _batches(readers: Sequence[CaptureReader], request: Replay) -> Iterable[Any]:
+    ports = request.ports
+    return interleave((ports[min(number, len(ports) - 1)], reader) for number, reader in enumerate(readers))
+
+
+def _with_fraction(
+    progress: Callable[[Outcome, float | None], None] | None, readers: Sequence[CaptureReader]
+) -> Progress | None:
+    if progress is None:
+        return None
+    told = progress
+
+    def tell(outcome: Outcome) -> None:
+        fractions = [reader.fraction for reader in readers]
+        known = [fraction for fraction in fractions if fraction is not None]
+        told(outcome, sum(known) / len(known) if len(known) == len(fractions) else None)
+
+    return tell
+
+
+def _monitor(request: Replay) -> Monitor | None:
+    if not {"conn", "report"} & set(request.write):
+        return None
+    path = request.folder / OUTPUTS["conn"] if "conn" in request.write else None
+    return Monitor(path, ignore_checksums=request.ignore_checksums)
+
+
+def _outputs(
+    request: Replay, links: LinkTable, traffic: Traffic | None, losses: TagLosses, monitor: Monitor | None
+) -> list[Output]:
+    outputs: list[Output] = [losses]
+    if traffic is not None:
+        outputs.append(traffic)
+    try:
+        if "packets" in request.write:
+            path = request.folder / OUTPUTS["packets"]
+            outputs.append(Packets(path, links=links, keep_tags=request.keep_tags))
+        if "jsonl" in request.write:
+            outputs.append(Lines(request.folder / OUTPUTS["jsonl"]))
+    except SentinicError:
+        for output in outputs:
+            output.finish()
+        raise
+    if monitor is not None:
+        outputs.append(monitor)
+    return outputs
+
+
+def _summary(
+    request: Replay,
+    device: Device,
+    outcome: Outcome,
+    readers: Sequence[CaptureReader],
+    traffic: Traffic | None,
+    losses: TagLosses,
+) -> dict[str, Any]:
+    counters = device.snapshot()
+    profile, wall, cycles = device.profile, outcome.wall_seconds, outcome.cycles
+    at_clock = cycles / profile.clock_hz
+    return {
+        "profile": profile.name,
+        "backend": request.backend,
+        "abi_version": version_text(device.capabilities.abi_version),
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "captures": [
+            {
+                "name": reader.name,
+                "format": reader.format,
+                "frames": reader.frames,
+                "bytes": reader.bytes,
+                "backwards": reader.backwards,
+                "clamped": reader.clamped,
+            }
+            for reader in readers
+        ],
+        "ended": "interrupted" if outcome.interrupted else "error" if outcome.error else "complete",
+        "error": str(outcome.error) if outcome.error else None,
+        "frames": outcome.frames,
+        "bytes": outcome.bytes,
+        "delivered": outcome.delivered,
+        "cycles": cycles,
+        "wall_seconds": wall,
+        "step_seconds": outcome.step_seconds,
+        "speeds": {
+            "frames_per_second": _ratio(outcome.frames, wall),
+            "bits_per_second": _ratio(8 * outcome.bytes, wall),
+            "cycles_per_second": _ratio(cycles, outcome.step_seconds),
+            "cycles_per_frame": _ratio(cycles, outcome.frames),
+            "clock_hz": profile.clock_hz,
+            "frames_per_second_at_clock": _ratio(outcome.frames, at_clock),
+            "bits_per_second_at_clock": _ratio(8 * outcome.bytes, at_clock),
+        },
+        "conservation": {
+            "holds": counters["received"] == sum(counters[name] for name in FATES),
+            "received": counters["received"],
+            "fates": {name: counters[name] for name in FATES},
+        },
+        "drops": {name: counters[name] for name in DROP_REASONS if counters[name]},
+        "rings": [
+            {
+                "number": ring.number,
+                "name": ring.name,
+                "delivered": counters[f"ring{ring.number}.delivered"],
+                "delivered_bytes": counters[f"ring{ring.number}.delivered_bytes"],
+                "sampled_out": counters[f"ring{ring.number}.sampled_out"],
+                "lost": counters[f"ring{ring.number}.lost"],
+                "lost_by_tags": losses.lost[ring.number],
+                "errors": counters[f"ring{ring.number}.errors"],
+                "faulted": ring.faulted,
+            }
+            for ring in device.rings.values()
+        ],
+        "counters": counters,
+        "traffic": traffic.summary.as_dict() if traffic else None,
+        "outputs": [OUTPUTS[name] for name in OUTPUTS if name in request.write],
+    }
+
+
+def _ratio(amount: float, of: float) -> float | None:
+    return amount / of if of else None
+
+
+def _write_results(
+    request: Replay, summary: dict[str, Any], monitor: Monitor | None, error: Exception | None
+) -> Exception | None:
+    """Write what is written at the end; the first error there was stays the one that is told."""
+    try:
+        if "summary" in request.write:
+            write_whole(request.folder / OUTPUTS["summary"], json.dumps(summary, indent=2) + "\n")
+    except SentinicError as failure:
+        error = error or failure
+    try:
+        if "report" in request.write and monitor is not None:
+            monitor.write_report(request.folder / OUTPUTS["report"], summary)
+    except (SentinicError, OSError) as failure:
+        error = error or failure
+    return error
