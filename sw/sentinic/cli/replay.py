@@ -96,7 +96,7 @@ def add_commands(commands: Any) -> None:
         help="conn.log counts packets with wrong checksums as well, as Zeek's -C does",
     )
     parser.add_argument(
-        "--waves", metavar="FILE.fst", type=Path, help="with --backend cocotb: write waveforms, to look at in GTKWave"
+        "--wave", metavar="FILE.fst", type=Path, help="write waveforms, to look at in GTKWave; slows the card down"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no closing lines")
     parser.set_defaults(command=run)
@@ -150,7 +150,7 @@ def _request(options: argparse.Namespace) -> "Replay":
         write=write,
         limit=options.limit,
         ignore_checksums=options.ignore_checksums,
-        backend_options={"waves": options.waves} if options.waves else {},
+        backend_options={"wave": options.wave} if options.wave else {},
     )
 
 

@@ -12,7 +12,7 @@ from sentinic.capture import CaptureReader, LinkTable, interleave
 from sentinic.driver.config import Config
 from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
-from sentinic.errors import ConfigError, ConservationError, SentinicError
+from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError
 from sentinic.run.files import prepare_folder, write_whole
 from sentinic.run.monitoring import Monitor
 from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
@@ -89,6 +89,9 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
         for reader in readers:
             reader.close()
     error = outcome.error
+    taken = summary["counters"]["received"]
+    if error is None and taken < outcome.frames:
+        error = DeviceError(f"the card took in {taken} of {outcome.frames} frames sent, and then no more")
     try:
         check_conservation(summary["counters"])
     except ConservationError as failure:
