@@ -117,7 +117,7 @@ def slot_words(copy, length: Value) -> list[Value]:
     )
     loss = _tlv(abi_tag.LOSS, {"lost": copy.lost})
     header = swap_bytes(
-        Cat(length, Const(0, 4), Const(abi_tag.TAG_VERSION, 4), Const(abi_tag.TAG_ETHERTYPE, 16))
+        Cat(length, Const(abi_tag.TAG_VERSION, 8), Const(abi_tag.TAG_ETHERTYPE, 16))
     )
     link = _words(meta.link)
     vlans = [swap_bytes(headers.vlan0), swap_bytes(headers.vlan1)]

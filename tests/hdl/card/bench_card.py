@@ -222,7 +222,7 @@ async def a_port_waits_its_turn_by_wire_time(dut):
     await bench.reset()
     model = await bench.start([Ring()])
     bench.dma.w_channel.set_pause_generator(iter([True] * 2000 + [False] * 1_000_000))
-    frames = [Frame(bytes([n]) * 1000, timestamp=1000 + n, port=n % 3 == 0) for n in range(12)]
+    frames = [Frame(bytes([n]) * 1000, timestamp=1000 + n, port=int(n % 3 == 0)) for n in range(12)]
     model.run(frames)
     await bench.send(frames, in_order=False)
     counters = await bench.settle()

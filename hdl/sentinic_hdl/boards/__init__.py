@@ -1,0 +1,1 @@
+"""Tops for boards that the open tools support."""
