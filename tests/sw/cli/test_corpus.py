@@ -5,9 +5,9 @@ from pathlib import Path
 
 import dpkt
 import pytest
+
 from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES, PROFILES
 from sentinic.cli import main
-
 from tests.reference.corpus import CORPUS, captures, needs_corpus
 
 FILES = [path for path in captures() if path.suffix in (".pcap", ".pcapng")]

@@ -205,6 +205,28 @@ def test_a_full_disk_ends_the_run_and_leaves_the_other_outputs_valid(
     assert "space" in error
 
 
+def test_a_disk_that_fills_up_in_mid_run_leaves_whole_packets(tmp_path: Path, environment: dict[str, str]) -> None:
+    config, path, out = tmp_path / "small.toml", tmp_path / "in.pcap", tmp_path / "out"
+    config.write_text("[[ring]]\ndescriptors = 64\ndata_bytes = 131072\n")
+    path.write_bytes(pcap(frames(3000)))
+    most = 400_000  # bytes of any file, as if the disk ended there; the rings are files too, and smaller
+    program = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); "
+        "from sentinic.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, "run", path, "--out", out, "--backend", "fake", "--config", config]
+    done = subprocess.run(
+        [*command, "--write", "packets,summary", "-q"], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 3
+    assert done.stderr.count("\n") == 1
+    assert "packets.pcapng: cannot be written beyond byte" in done.stderr
+    whole = [octets for _, octets in written(out / "packets.pcapng")]
+    assert 0 < len(whole) < 3000
+    assert whole == frames(3000)[: len(whole)]
+    assert json.loads((out / "summary.json").read_text())["ended"] == "error"
+
+
 def interrupted(process: "subprocess.Popen[str]", out: Path) -> tuple[int, str]:
     """Wait until packets are on disk, send Ctrl-C, and give exit code and standard error."""
     deadline = time.monotonic() + 60
