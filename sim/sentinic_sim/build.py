@@ -26,6 +26,8 @@ HARNESS = Path(__file__).parent / "harness"
 LIBRARY = "card.so"
 #: Models kept in the cache, the latest used first.
 KEPT_MODELS = 12
+#: Our own files that decide what is built.
+STEPS = ("compile.py", "registered.py")
 #: Tried in this order; a version of clang may be installed without a plain name.
 COMPILERS = ("clang++", *(f"clang++-{version}" for version in range(25, 11, -1)), "g++", "c++")
 #: Packages whose version changes what is generated.
@@ -171,7 +173,7 @@ def build_model(
 def _fingerprint(design: Design, profile: Profile, *, trace: bool, compiler: str) -> str:
     """A hash of all that decides what the library does: sources by content, tools by version, the compiler by file."""
     digest = hashlib.sha256()
-    for source in (*design.sources, HARNESS, Path(__file__).with_name("compile.py")):
+    for source in (*design.sources, HARNESS, *(Path(__file__).with_name(name) for name in STEPS)):
         for path in _files(source):
             digest.update(f"\0{path.name}\0".encode())
             digest.update(path.read_bytes())

@@ -84,7 +84,9 @@ def generate_verilog(design: Design, profile: Profile) -> str:
             f"building the model needs {error.name}, not installed: pip install 'sentinic[hdl]'"
         ) from error
     module, _, name = design.factory.partition(":")
-    component = getattr(import_module(module), name)(profile)
+    from sentinic_sim.registered import Registered
+
+    component = Registered(getattr(import_module(module), name)(profile))
     text: str = verilog.convert(component, name=TOP, emit_src=False, strip_internal_attrs=True)
     return fold_zero_memories(text)
 

@@ -61,7 +61,7 @@ class StatsStruct(_Struct):
 
 
 class StepStruct(_Struct):
-    _fields_: ClassVar = _words("max_cycles idle_cycles stuck_cycles until_irq run_time cycles stop")
+    _fields_: ClassVar = _words("max_cycles idle_cycles stuck_cycles until_irq run_time rearm cycles stop")
 
 
 class ProbeStruct(_Struct):
@@ -82,7 +82,6 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sn_reset": (None, (_ptr, _u64)),
     "sn_region_add": (None, (_ptr, _u64, _u64, _ptr, _u64, _u64)),
     "sn_region_remove": (None, (_ptr, _u64)),
-    "sn_region_rearm": (None, (_ptr, _u64)),
     "sn_submit": (None, (_ptr, _ptr)),
     "sn_step": (None, (_ptr, _ptr)),
     "sn_clock": (None, (_ptr, _u64)),

@@ -42,7 +42,7 @@ GUARD_BYTES = 1 << 20
 #: Quiet cycles after which the card counts as idle, unless the caller says otherwise.
 IDLE_CYCLES = 512
 #: Cycles without any transfer after which frames that still wait will not be taken (the card is not enabled, say).
-STUCK_CYCLES = 20_000
+STUCK_CYCLES = 2048
 #: Cycles a call into the library runs at most, so that Ctrl-C is answered within about a second.
 SLICE_CYCLES = 500_000
 _AXI_RESPONSES = {1: "EXOKAY", 2: "SLVERR", 3: "DECERR"}
@@ -151,6 +151,8 @@ class NativeTransport:
     parallel: both ports at full speed at once, instead of one frame after the other in the order of the batch
     memory: how host memory behaves
     idle_cycles: quiet cycles after which :meth:`step` takes the card for idle
+    limit_share: a :meth:`step` ends once it has written this share of a region, so that a host that must lose nothing
+        reads it first; 0 for never. A slot can be 2.6 times the bytes written to it: 0.25 is safe.
     wave: write waveforms (FST) into this file; needs a model built with ``trace``
     """
 
@@ -161,14 +163,18 @@ class NativeTransport:
         parallel: bool = False,
         memory: MemoryOptions | None = None,
         idle_cycles: int = IDLE_CYCLES,
+        limit_share: float = 0.0,
         wave: Path | str | None = None,
     ) -> None:
         if idle_cycles < 1:
             raise ValueError(f"idle_cycles must be at least 1, not {idle_cycles}")
+        if not 0 <= limit_share <= 1:
+            raise ValueError(f"limit_share must be 0 to 1, not {limit_share}")
         if wave is not None and not model.trace:
             raise ValueError("wave must be None for a model built without trace")
         self.model = model
         self.idle_cycles = idle_cycles
+        self._limit_share = limit_share
         self.stop_reason = "idle"  #: why the last step ended: one of "idle", "cycles", "full", "irq", "stuck"
         self._parallel = parallel
         self._memory = memory or MemoryOptions()
@@ -208,17 +214,18 @@ class NativeTransport:
             raise ValueError(f"value of a register must fit 32 bits, not {value:#x}")
         self._check("write", address, self._library.sn_write(self._open(), address, value))
 
-    def alloc(self, name: str, size: int, *, watch: bool = False, limit: int = 0) -> DmaRegion:
+    def alloc(self, name: str, size: int, *, watch: bool = False, limit: int | None = None) -> DmaRegion:
         """A zeroed region of shared memory of at least ``size`` bytes, called ``sentinic-<pid>-<random>-<name>``.
 
-        ``watch``: it is a descriptor ring, for :class:`LatencyProbe`. ``limit``: :meth:`step` returns as soon as so
-        many bytes have been written since :meth:`rearm`, so that a host that must not lose packets can read first.
+        ``watch``: it is a descriptor ring, for :class:`LatencyProbe`. ``limit``: a :meth:`step` ends once it has
+        written so many bytes here; by default ``limit_share`` of the region.
         """
         handle = self._open()
         region = DmaRegion.create(f"{unique_name('sentinic')}-{name}", size, self._next_bus)
         length = len(region.array)
         self._next_bus += -(-(length + GUARD_BYTES) // GUARD_BYTES) * GUARD_BYTES
         self._regions[region.name] = region
+        limit = int(length * self._limit_share) if limit is None else limit
         self._library.sn_region_add(handle, region.bus_address, length, pointer(region.array), watch, limit)
         return region
 
@@ -243,8 +250,9 @@ class NativeTransport:
     def step(self, max_cycles: int | None = None) -> int:
         """Run until every frame is taken in and the card has been quiet for ``idle_cycles``, or for ``max_cycles``.
 
-        Ends early, see :attr:`stop_reason`, when a region reached its limit, or when nothing has moved for
-        ``STUCK_CYCLES`` while frames wait: a card that is not enabled takes none. Returns cycles run.
+        Ends early when a region reached its limit, or when nothing has moved for ``STUCK_CYCLES`` while frames wait:
+        a card that is not enabled takes none, nor one in pause mode with a full ring. :attr:`stop_reason` tells, and
+        :attr:`pending` how many frames still wait. Returns cycles run.
         """
         return self._step(max_cycles)
 
@@ -286,10 +294,6 @@ class NativeTransport:
         """Pull the reset line.  Frames that wait, and one under way, are forgotten; regions and statistics stay."""
         self._library.sn_reset(self._open(), cycles)
         self._kept.clear()
-
-    def rearm(self, region: DmaRegion) -> None:
-        """Count a region's bytes towards its limit from 0 again."""
-        self._library.sn_region_rearm(self._open(), region.bus_address)
 
     def release(self, region: DmaRegion) -> None:
         """Take a region off the bus and close it: later writes to it are answered DECERR."""
@@ -337,7 +341,11 @@ class NativeTransport:
     ) -> int:
         handle = self._open()
         struct = StepStruct(
-            idle_cycles=self.idle_cycles, stuck_cycles=STUCK_CYCLES, until_irq=until_irq, run_time=run_time
+            idle_cycles=self.idle_cycles,
+            stuck_cycles=STUCK_CYCLES,
+            until_irq=until_irq,
+            run_time=run_time,
+            rearm=True,
         )
         total = 0
         while True:
@@ -345,6 +353,7 @@ class NativeTransport:
             struct.max_cycles = min(SLICE_CYCLES, left)
             self._library.sn_step(handle, ctypes.byref(struct))
             total += int(struct.cycles)
+            struct.rearm = False
             self.stop_reason = STOPS[struct.stop]
             over = max_cycles is not None and total >= max_cycles
             if struct.stop != STOPS.index("cycles") or over or (deadline is not None and time.monotonic() > deadline):

@@ -53,9 +53,10 @@ enum SnStop : uint64_t { SN_IDLE = 0, SN_CYCLES = 1, SN_FULL = 2, SN_IRQ = 3, SN
 struct SnStep {
     uint64_t max_cycles;   // in
     uint64_t idle_cycles;  // in: quiet cycles after which the card counts as idle
-    uint64_t stuck_cycles; // in: cycles without any transfer, with frames waiting, after which to give up
+    uint64_t stuck_cycles; // in: cycles without any transfer, while frames or bursts wait, after which to give up
     uint64_t until_irq;    // in: stop when irq is up
     uint64_t run_time;     // in: let wire time run with the clock
+    uint64_t rearm;        // in: count bytes towards the limits of regions from 0 again
     uint64_t cycles;       // out
     uint64_t stop;         // out: SnStop
 };
@@ -75,7 +76,6 @@ void sn_reset(void*, uint64_t cycles);
 // `watch`: its 64-byte groups are descriptors for the probe. `limit`: step stops once so many bytes are written (0: never).
 void sn_region_add(void*, uint64_t bus, uint64_t size, uint8_t* host, uint64_t watch, uint64_t limit);
 void sn_region_remove(void*, uint64_t bus);
-void sn_region_rearm(void*, uint64_t bus);
 void sn_submit(void*, const SnBatch*);
 void sn_step(void*, SnStep*);
 void sn_clock(void*, uint64_t cycles);  // inputs constant: what the model costs alone

@@ -57,11 +57,10 @@ public:
     bool cycle() {
         const unsigned moved = macs.transfers();
         const bool bus = memory.take(cycles, probe);
-        model.clock();
         macs.advance(moved, probe, cycles);
-        cycles++;
-        memory.drive(cycles);
+        memory.drive(cycles + 1);
         model.top.time = macs.time;
+        plain_cycle();
         if (model.top.irq != irq) {
             irq = !irq;
             interrupts += irq;
@@ -72,7 +71,9 @@ public:
     void step(SnStep& step) {
         const uint64_t begin = cycles;
         uint64_t quiet = 0;
+        const uint64_t stuck_cycles = step.stuck_cycles + options.latency;
         step.stop = SN_CYCLES;
+        if (step.rearm) memory.rearm();
         while (cycles - begin < step.max_cycles) {
             if (step.run_time) pass_time();
             const bool active = cycle();
@@ -82,7 +83,7 @@ public:
             if (quiet >= step.idle_cycles) {
                 const bool waiting = !macs.empty() || !memory.quiet();
                 if (!waiting && !step.until_irq) { step.stop = SN_IDLE; break; }
-                if (waiting && quiet >= step.stuck_cycles) { step.stop = SN_STUCK; break; }
+                if (waiting && quiet >= stuck_cycles) { step.stop = SN_STUCK; break; }
             }
         }
         step.cycles = cycles - begin;
@@ -93,17 +94,18 @@ public:
         top.SN_PIN(csr, araddr) = address;
         top.SN_PIN(csr, arvalid) = 1;
         top.SN_PIN(csr, rready) = 1;
+        cycle();
         for (uint64_t n = 0; n < BUS_TIMEOUT; n++) {
             const bool asked = top.SN_PIN(csr, arvalid) && top.SN_PIN(csr, arready);
             const bool answered = top.SN_PIN(csr, rvalid);
             const uint64_t code = top.SN_PIN(csr, rresp);
-            if (answered) value = top.SN_PIN(csr, rdata);
-            cycle();
             if (asked) top.SN_PIN(csr, arvalid) = 0;
             if (answered) {
+                value = top.SN_PIN(csr, rdata);
                 top.SN_PIN(csr, rready) = 0;
-                return code;
             }
+            cycle();
+            if (answered) return code;
         }
         top.SN_PIN(csr, arvalid) = top.SN_PIN(csr, rready) = 0;
         return 255;
@@ -115,18 +117,17 @@ public:
         top.SN_PIN(csr, wdata) = value;
         top.SN_PIN(csr, wstrb) = 15;
         top.SN_PIN(csr, awvalid) = top.SN_PIN(csr, wvalid) = top.SN_PIN(csr, bready) = 1;
+        cycle();
         for (uint64_t n = 0; n < BUS_TIMEOUT; n++) {
             const bool asked = top.SN_PIN(csr, awvalid) && top.SN_PIN(csr, awready);
             const bool given = top.SN_PIN(csr, wvalid) && top.SN_PIN(csr, wready);
             const bool answered = top.SN_PIN(csr, bvalid);
             const uint64_t code = top.SN_PIN(csr, bresp);
-            cycle();
             if (asked) top.SN_PIN(csr, awvalid) = 0;
             if (given) top.SN_PIN(csr, wvalid) = 0;
-            if (answered) {
-                top.SN_PIN(csr, bready) = 0;
-                return code;
-            }
+            if (answered) top.SN_PIN(csr, bready) = 0;
+            cycle();
+            if (answered) return code;
         }
         top.SN_PIN(csr, awvalid) = top.SN_PIN(csr, wvalid) = top.SN_PIN(csr, bready) = 0;
         return 255;
@@ -177,11 +178,6 @@ void sn_region_add(void* handle, uint64_t bus, uint64_t size, uint8_t* host, uin
 void sn_region_remove(void* handle, uint64_t bus) {
     Guard guard(of(handle).lock);
     of(handle).memory.remove(bus);
-}
-
-void sn_region_rearm(void* handle, uint64_t bus) {
-    Guard guard(of(handle).lock);
-    of(handle).memory.rearm(bus);
 }
 
 void sn_submit(void* handle, const SnBatch* batch) {

@@ -69,7 +69,7 @@ public:
         return mask;
     }
 
-    // After the edge: go on past the beats of `mask`, and present what comes next.
+    // Before the edge: go on past the beats of `mask`, and present what comes next.
     void advance(unsigned mask, SnProbe* probe, uint64_t cycle) {
         const unsigned count = parallel ? PORTS : 1;
         for (unsigned n = 0; n < count; n++) {

@@ -40,12 +40,9 @@ public:
                       regions.end());
         recent = 0;
     }
-    void rearm(uint64_t bus) {
+    void rearm() {
         full = false;
-        for (Region& region : regions) {
-            if (region.bus == bus) region.written = 0;
-            full |= region.limit && region.written >= region.limit;
-        }
+        for (Region& region : regions) region.written = 0;
     }
 
     // Reset: the bus is empty.
@@ -80,7 +77,7 @@ public:
         return true;
     }
 
-    // After the edge: what the memory drives in the next cycle.
+    // Before the edge, and after take: what the memory drives in the next cycle.
     void drive(uint64_t cycle) {
         Vcard& top = model.top;
         if (b_taken) {

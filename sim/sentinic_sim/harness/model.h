@@ -1,5 +1,6 @@
-// The Verilated card and its pins. One clock; no output depends combinationally on an input, so a cycle is: look at the
-// outputs and the inputs, know from them what is transferred, clock, set the next inputs.
+// The Verilated card and its pins. The model registers its inputs (registered.py): what is set before an edge is what
+// the card sees in the cycle after it. Until then the pins here hold what the card sees now. So a cycle is: look at
+// the outputs and the inputs, know from them what is transferred at the coming edge, set the next inputs, clock.
 #pragma once
 
 #include <cstdint>
