@@ -1,4 +1,7 @@
-"""The card under cocotb: a model of its own, built from the Verilog of the native one and kept beside it."""
+"""The card under cocotb: a model of its own, kept beside the native one.
+
+The native model has registers at its inputs for speed; cocotb's is the card as it is.
+"""
 
 import os
 import shutil
@@ -6,8 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from sentinic.abi.profiles import PROFILES
 from sentinic.errors import BuildError
 from sentinic_sim.build import Model, build_model
+from sentinic_sim.compile import fold_zero_memories
 
 #: What the finished build is recognised by; written last.
 _STAMP = "built"
@@ -18,15 +23,20 @@ def cocotb_model(profile_name: str, *, waves: bool = False) -> tuple[Model, Path
 
     ``waves``: able to write an FST.  Raises :class:`BuildError`.
     """
+    from sentinic_hdl.emit import write_verilog  # slow to import, and not needed for what is built
+
     model = build_model(profile_name)
     folder = model.folder / ("cocotb-waves" if waves else "cocotb")
     if not (folder / _STAMP).exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         log = folder / "build.log"
+        source = folder / "card.v"
+        write_verilog(PROFILES[profile_name], source)
+        source.write_text(fold_zero_memories(source.read_text()))
         try:
             _runner().build(
-                sources=[model.verilog],
+                sources=[source],
                 hdl_toplevel="card",
                 build_dir=folder,
                 always=True,

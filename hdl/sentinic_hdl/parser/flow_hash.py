@@ -162,7 +162,8 @@ class FlowHash(wiring.Component):
             with m.If(step == span + 1):
                 m.d.sync += [step.eq(0), bit.eq(bit + 1), shifted.eq(shifted[1:])]
                 with m.If(bit == 7):
-                    m.d.sync += [filling.eq(0), self.stale.eq(0)]
+                    # A key that changed meanwhile is filled in before the next frame, not after.
+                    m.d.sync += [filling.eq(0), self.stale.eq(self.key != key)]
         with m.Else():
             with m.If(self.key != key):
                 m.d.sync += self.stale.eq(1)

@@ -2,6 +2,7 @@
 
 import cocotb
 from cocotb.triggers import ClockCycles
+from cocotbext.axi import AxiStreamFrame
 
 from sentinic.abi import registers as abi
 from tests.hdl.card.bench import DATA_AT, RING_BYTES, CardBench, check_conservation
@@ -178,7 +179,7 @@ async def a_reset_in_the_middle_of_traffic_leaves_a_card_as_new(dut):
     await bench.start([Ring()])
     frames = mixed(seed=8, count=60)
     for frame in frames:
-        await bench.macs[frame.port].send(AxiFrame(frame))
+        await bench.macs[frame.port].send(AxiStreamFrame(tdata=frame.data, tuser=frame.timestamp << 17))
     await ClockCycles(dut.clk, 150)
     for mac in bench.macs:
         mac.clear()
@@ -191,12 +192,6 @@ async def a_reset_in_the_middle_of_traffic_leaves_a_card_as_new(dut):
     counters = await bench.settle()
     bench.check_ring(0, model.rings[0])
     compare(counters, model)
-
-
-def AxiFrame(frame: Frame):
-    from cocotbext.axi import AxiStreamFrame
-
-    return AxiStreamFrame(tdata=frame.data, tuser=frame.timestamp << 17)
 
 
 @cocotb.test(**LIMIT)
