@@ -114,7 +114,7 @@ class ChecksumUnit(wiring.Component):
         words = width // 32
         group = min(words, 4)
         partial = [Signal(32 + ceil_log2(group), name=f"partial{n}") for n in range(words // group)]
-        surplus = Signal(8)
+        surplus = Signal(32)
         job3 = Signal(CheckJob)
         m.d.sync += valid3.eq(valid2)
         with m.If(valid2):
@@ -125,10 +125,12 @@ class ChecksumUnit(wiring.Component):
                 )
                 for n in range(words)
             ]
+            garbage = r_port.data.word_select(odd_byte, 8)
             for n, each in enumerate(partial):
                 m.d.sync += each.eq(sum(masked[group * n : group * (n + 1)]))
             m.d.sync += [
-                surplus.eq(Mux(odd, r_port.data.word_select(odd_byte, 8), 0)),
+                # Where it was added: a sum over nothing but zeros must stay 0.
+                surplus.eq(Mux(odd, Mux(odd_byte[1], Cat(Const(0, 24), garbage), Cat(Const(0, 8), garbage)), 0)),
                 first3.eq(first2),
                 last3.eq(last2),
                 job3.eq(job2),
@@ -141,7 +143,7 @@ class ChecksumUnit(wiring.Component):
         m.d.sync += valid4.eq(valid3)
         with m.If(valid3):
             m.d.sync += [
-                beat_sum.eq(sum(partial) - Cat(Const(0, 8), surplus)),
+                beat_sum.eq(sum(partial) - surplus),
                 first4.eq(first3),
                 last4.eq(last3),
                 job4.eq(job3),

@@ -36,6 +36,13 @@ class NetworkKind(enum.Enum, shape=2):
     BY_VERSION = 3  # below MPLS: the first nibble tells
 
 
+class Frame(data.Struct):
+    """What of the frame itself goes along with the headers."""
+
+    body: BODY_BITS
+    cut: 1  # it lost bytes before the card
+
+
 class Link(data.Struct):
     """Ethernet, VLAN tags and SNAP."""
 

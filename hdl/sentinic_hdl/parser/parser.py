@@ -10,6 +10,7 @@ from ..meta import frame_beat
 from .checksum import ChecksumUnit
 from .collect import Collector, ParsedFrame
 from .flow_hash import KEY_BITS, FlowHash
+from .folded import Folded
 from .unrolled import Unrolled
 
 
@@ -23,6 +24,9 @@ class Parser(wiring.Component):
     to ``o``. Where ``o`` waits, up to 64 frames are held, then ``i`` waits between frames.  After reset and after a
     change of ``hash_key`` ``i`` waits about 300 cycles.
 
+    Folded schedule (``board``): a frame every 14 cycles, longer ones as fast as they come, 3 cycles more for each
+    extension header; 8 frames are held.
+
     Parameters
     ----------
     profile: ``folded_parser`` chooses the schedule
@@ -33,9 +37,6 @@ class Parser(wiring.Component):
     o: one record a frame
     hash_key: of the flow hash, ``hash_key0`` in bits 31..0
     """
-
-    #: Frames between ``i`` and ``o``: the latency in frames of one beat, and room for a slow reader.
-    DEPTH = 64
 
     def __init__(self, profile: Profile):
         self._profile = profile
@@ -49,45 +50,60 @@ class Parser(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.decode = decode = Unrolled(profile=self._profile)
-        m.submodules.checksum = checksum = ChecksumUnit(profile=self._profile, depth=32)
-        m.submodules.flow_hash = flow_hash = FlowHash(depth=16)
-        m.submodules.collect = collect = Collector(depth=self.DEPTH)
-
+        folded = self._profile.folded_parser
+        # Frames between ``i`` and ``o``: the latency in frames of one beat, and room for a slow reader.
+        depth = 8 if folded else 64
+        m.submodules.collect = collect = Collector(depth=depth)
         beat = self.i.payload
-        in_flight = Signal(range(self.DEPTH + 1))
-        in_frame = Signal()
-        taken = Signal()
-        begun = Signal()
-        ended = Signal()
+        in_flight = Signal(range(depth + 1))
+        in_frame, open_ = Signal(), Signal()
+        taken, begun = Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(~checksum.full & (in_frame | (~flow_hash.stale & (in_flight != self.DEPTH)))),
             taken.eq(self.i.valid & self.i.ready),
             begun.eq(taken & beat.first),
-            ended.eq(self.o.valid & self.o.ready),
+            collect.info.valid.eq(begun),
+            collect.info.payload.eq(beat.info),
         ]
-        m.d.sync += in_flight.eq(in_flight + begun - ended)
+        m.d.sync += in_flight.eq(in_flight + begun - (self.o.valid & self.o.ready))
         with m.If(taken):
             m.d.sync += in_frame.eq(~beat.last)
 
+        if folded:
+            # One block RAM is that deep; a frame needs only 24 beats of it to get its job.
+            m.submodules.checksum = checksum = ChecksumUnit(profile=self._profile, depth=512, jobs=depth)
+            m.submodules.decode = decode = Folded(profile=self._profile)
+            m.d.comb += [
+                open_.eq(in_flight != depth),
+                decode.key.eq(self.hash_key),
+                decode.i.valid.eq(self.i.valid & ~checksum.full & (in_frame | open_)),
+                self.i.ready.eq(decode.i.ready & ~checksum.full & (in_frame | open_)),
+            ]
+            connect(m, decode.flow_hash, collect.flow_hash)
+        else:
+            m.submodules.checksum = checksum = ChecksumUnit(profile=self._profile, depth=32)
+            m.submodules.decode = decode = Unrolled(profile=self._profile)
+            m.submodules.flow_hash = flow_hash = FlowHash(depth=16)
+            m.d.comb += [
+                open_.eq((in_flight != depth) & ~flow_hash.stale),
+                decode.i.valid.eq(taken),
+                self.i.ready.eq(~checksum.full & (in_frame | open_)),
+                flow_hash.key.eq(self.hash_key),
+                flow_hash.idle.eq(in_flight == 0),
+                flow_hash.network.valid.eq(decode.network.valid),
+                flow_hash.network.payload.eq(decode.network.payload),
+                flow_hash.transport.valid.eq(decode.transport.valid),
+                flow_hash.transport.payload.eq(decode.transport.payload),
+            ]
+            connect(m, flow_hash.o, collect.flow_hash)
+
         m.d.comb += [
-            decode.i.valid.eq(taken),
             decode.i.payload.eq(beat),
             checksum.i.valid.eq(taken),
             checksum.i.payload.eq(beat),
-            collect.info.valid.eq(begun),
-            collect.info.payload.eq(beat.info),
-            flow_hash.key.eq(self.hash_key),
-            flow_hash.idle.eq(in_flight == 0),
-            flow_hash.network.valid.eq(decode.network.valid),
-            flow_hash.network.payload.eq(decode.network.payload),
-            flow_hash.transport.valid.eq(decode.transport.valid),
-            flow_hash.transport.payload.eq(decode.transport.payload),
         ]
         connect(m, decode.job, checksum.job)
         for name in ("link", "network", "transport"):
             connect(m, getattr(decode, name), getattr(collect, name))
-        connect(m, flow_hash.o, collect.flow_hash)
         connect(m, checksum.o, collect.check)
         connect(m, collect.o, flipped(self.o))
         return m

@@ -17,6 +17,7 @@ from .layout import (
     WINDOW_WORDS,
     CheckJob,
     Cursor,
+    Frame,
     Labels,
     Link,
     LinkFields,
@@ -32,13 +33,6 @@ IPV4_BYTES = 60
 WINDOW_BITS = 8 * (PARSE_WINDOW_BYTES - ETHERNET_BYTES)
 #: Where the transport or the first extension header may begin: behind the shortest and the longest IP header.
 NEAREST, FARTHEST = 5, LINK_WORDS + 15
-
-
-class Frame(data.Struct):
-    """What of the frame itself goes along with the headers."""
-
-    body: BODY_BITS
-    cut: 1  # it lost bytes before the card
 
 
 class Unrolled(wiring.Component):
