@@ -27,7 +27,7 @@ LIBRARY = "card.so"
 #: Models kept in the cache, the latest used first.
 KEPT_MODELS = 12
 #: Our own files that decide what is built.
-STEPS = ("compile.py", "registered.py")
+STEPS = ("compile.py", "registered.py", "verilog.py")
 #: Tried in this order; a version of clang may be installed without a plain name.
 COMPILERS = ("clang++", *(f"clang++-{version}" for version in range(25, 11, -1)), "g++", "c++")
 #: Packages whose version changes what is generated.

@@ -16,7 +16,7 @@ from sentinic.abi.profiles import Profile
 from sentinic.errors import BuildError
 from sentinic_sim.build import HARNESS, LIBRARY, Design, Progress
 
-__all__ = ["build", "fold_zero_memories", "generate_verilog", "shown", "verilator"]
+__all__ = ["build", "generate_verilog", "shown", "verilator"]
 
 TOP = "card"
 PREFIX = "Vcard"
@@ -85,44 +85,11 @@ def generate_verilog(design: Design, profile: Profile) -> str:
         ) from error
     module, _, name = design.factory.partition(":")
     from sentinic_sim.registered import Registered
+    from sentinic_sim.verilog import for_simulation
 
     component = Registered(getattr(import_module(module), name)(profile))
     text: str = verilog.convert(component, name=TOP, emit_src=False, strip_internal_attrs=True)
-    return fold_zero_memories(text)
-
-
-_INITIAL = re.compile(r"^(\s+)(\S+ ?)\[(\d+)\] = (\d+)'h0+;\n", re.MULTILINE)
-
-
-def fold_zero_memories(text: str) -> str:
-    """Replace runs of statements that set a memory's words to 0, one each, by loops.
-
-    Amaranth writes a statement for each word, and their C++ would be what takes longest to compile.
-    """
-    out: list[str] = []
-    end = 0
-    run: tuple[str, str, int, int, str] | None = None  # indent, memory, first and next word, width
-
-    def close() -> None:
-        if run:
-            indent, memory, first, after, width = run
-            out.append(
-                f"{indent}for (int word = {first}; word < {after}; word = word + 1) {memory}[word] = {width}'h0;\n"
-            )
-
-    for match in _INITIAL.finditer(text):
-        indent, memory, word, width = match[1], match[2], int(match[3]), match[4]
-        follows = run is not None and match.start() == end and memory == run[1] and word == run[3]
-        if run is not None and follows:
-            run = (*run[:3], word + 1, run[4])
-        else:
-            close()
-            out.append(text[end : match.start()])
-            run = (indent, memory, word, word + 1, width)
-        end = match.end()
-    close()
-    out.append(text[end:])
-    return "".join(out)
+    return for_simulation(text)
 
 
 def verilator() -> tuple[str, Path]:
