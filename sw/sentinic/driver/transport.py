@@ -30,6 +30,11 @@ class Transport(Protocol):
         """Clock cycles run so far; 0 where they are not known (a board)."""
         ...
 
+    @property
+    def pending(self) -> int:
+        """Frames sent that the card has not yet taken in whole."""
+        ...
+
     def read(self, address: int) -> int:
         """The 32-bit register at byte ``address``."""
         ...
@@ -51,7 +56,10 @@ class Transport(Protocol):
         ...
 
     def step(self, max_cycles: int | None = None) -> int:
-        """Run until every queued frame is taken in and the card is idle, or for ``max_cycles``; returns cycles run."""
+        """Run until every queued frame is taken in and the card is idle, or for ``max_cycles``; returns cycles run.
+
+        May return early when nothing moves, with frames :attr:`pending` or still inside the card.
+        """
         ...
 
     def wait(self, timeout: float) -> bool:

@@ -89,9 +89,6 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
         for reader in readers:
             reader.close()
     error = outcome.error
-    taken = summary["counters"]["received"]
-    if error is None and taken < outcome.frames:
-        error = DeviceError(f"the card took in {taken} of {outcome.frames} frames sent, and then no more")
     try:
         check_conservation(summary["counters"])
     except ConservationError as failure:
@@ -172,6 +169,8 @@ def _summary(
     losses: TagLosses,
 ) -> dict[str, Any]:
     counters = device.snapshot()
+    if outcome.error is None and counters["received"] < outcome.frames:
+        outcome.error = DeviceError(f"the card took in {counters['received']} of {outcome.frames} frames sent")
     profile, wall, cycles = device.profile, outcome.wall_seconds, outcome.cycles
     at_clock = cycles / profile.clock_hz
     return {

@@ -22,6 +22,7 @@ def fake_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "slow = tests.sw.driver.fake:open_slow\n"
         "miscounting = tests.sw.driver.fake:open_miscounting\n"
         "hanging = tests.sw.driver.fake:open_hanging\n"
+        "deaf = tests.sw.driver.fake:open_deaf\n"
         "broken = sentinic_not_there.at_all:open\n"
     )
     return site

@@ -176,10 +176,17 @@ def test_counters_that_do_not_add_up_exit_with_1(
     assert json.loads((tmp_path / "out/summary.json").read_text())["conservation"]["holds"] is False
 
 
-def test_a_card_that_never_rests_is_given_up(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capture, "--out", tmp_path / "out", backend="hanging") == 3
-    assert "did not come to rest within" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [("hanging", "did not come to rest within"), ("deaf", "takes no frames in: 256 wait")],
+)
+def test_a_card_that_hangs_is_given_up(
+    capture: Path, tmp_path: Path, backend: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capture, "--out", tmp_path / "out", backend=backend) == 3
+    assert message in capsys.readouterr().err
     assert written(tmp_path / "out/packets.pcapng") == []
+    assert message in json.loads((tmp_path / "out/summary.json").read_text())["error"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -74,6 +74,10 @@ class FakeTransport:
         self.step_seconds = step_seconds
         self._data_heads = [0] * self.profile.rings  # slots ever passed over
 
+    @property
+    def pending(self) -> int:
+        return len(self.queue)
+
     def read(self, address: int) -> int:
         for number, ring in enumerate(self.model.rings):
             if address == RING.address("descriptor_head", number):
@@ -192,6 +196,16 @@ def open_slow(profile: str) -> FakeTransport:
 def open_miscounting(profile: str) -> FakeTransport:
     """A card that has lost count."""
     return FakeTransport(profile, miscount=1)
+
+
+class _Deaf(FakeTransport):
+    def step(self, max_cycles: int | None = None) -> int:
+        return 7
+
+
+def open_deaf(profile: str) -> FakeTransport:
+    """A card that takes no frame, and is quiet."""
+    return _Deaf(profile)
 
 
 class _Hanging(FakeTransport):
