@@ -233,7 +233,9 @@ class Card(wiring.Component):
         profile = self.profile
         headers = parser.o.p.headers
         parsed = parser.o.valid & parser.o.ready
-        good = [p.events.received & ~(p.events.runt | p.events.oversize | p.events.error | p.events.overflow) for p in ports]
+        good = [
+            p.events.received & ~(p.events.runt | p.events.oversize | p.events.error | p.events.overflow) for p in ports
+        ]
 
         def at_ports(name):
             return sum((port.events[name] for port in ports[1:]), ports[0].events[name])
@@ -273,9 +275,9 @@ class Card(wiring.Component):
         for n in range(profile.rings):
             mine = writer.events.ring == n
             table[f"ring{n}.delivered"] = writer.events.copy_written & mine
-            table[f"ring{n}.delivered_bytes"] = writer.events.captured & (
-                writer.events.copy_written & mine
-            ).replicate(LENGTH_BITS)
+            table[f"ring{n}.delivered_bytes"] = writer.events.captured & (writer.events.copy_written & mine).replicate(
+                LENGTH_BITS
+            )
             table[f"ring{n}.sampled_out"] = select.ring_events.sampled_out[n]
             table[f"ring{n}.lost"] = select.ring_events.lost[n]
             table[f"ring{n}.errors"] = writer.events.copy_failed & mine

@@ -26,14 +26,14 @@ class FrameInfo(data.Struct):
 
 
 def frame_beat(profile: Profile) -> data.StructLayout:
-    """One beat of a frame.  Byte 0 of the frame is in bits 7..0 of the first beat; bytes past ``length`` are undefined."""
+    """One beat of a frame.  Byte 0 of the frame is in bits 7..0 of the first beat; bytes past its end are undefined."""
     return data.StructLayout({"data": profile.data_width, "first": 1, "last": 1, "info": FrameInfo})
 
 
 class ParsedHeaders(data.Struct):
-    """What the parser learns of a frame.  Addresses and ports are numbers: the first byte on the wire is the highest.
+    """What the parser learns of a frame.
 
-    IPv4 addresses are IPv4-mapped (``::ffff:a.b.c.d``).  Offsets are bytes from the frame's start, 0 for "no such header".
+    Addresses and ports are numbers: the first byte on the wire is the highest.  IPv4 addresses are IPv4-mapped (``::ffff:a.b.c.d``).  Offsets are bytes from the frame's start, 0 for "no such header".
     """
 
     eth_type: 16  # the innermost EtherType, after VLAN tags; a length for 802.3

@@ -61,9 +61,7 @@ class FreeList(wiring.Component):
             raise ValueError(f"cells must be at least 2, not {cells}")
         self._cells = cells
         shape = bits_for(cells - 1)
-        super().__init__(
-            {"i": In(stream.Signature(shape, always_ready=True)), "o": Out(stream.Signature(shape))}
-        )
+        super().__init__({"i": In(stream.Signature(shape, always_ready=True)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
@@ -103,7 +101,8 @@ class PacketStore(wiring.Component):
     def __init__(self, *, profile: Profile):
         if profile.cell_bytes % profile.beat_bytes or profile.cell_bytes < 2 * profile.beat_bytes:
             raise ValueError(
-                f"cell_bytes must be a multiple of the beat of {profile.beat_bytes} bytes, at least two, not {profile.cell_bytes}"
+                f"cell_bytes must be at least two beats of {profile.beat_bytes} bytes, and whole ones, "
+                f"not {profile.cell_bytes}"
             )
         self._profile = profile
         super().__init__(
@@ -123,9 +122,7 @@ class PacketStore(wiring.Component):
         cell_beats = profile.cell_bytes // profile.beat_bytes
         cell_bits = cell_shape(profile)
 
-        m.submodules.memory = memory = Memory(
-            shape=profile.data_width, depth=profile.store_cells * cell_beats, init=[]
-        )
+        m.submodules.memory = memory = Memory(shape=profile.data_width, depth=profile.store_cells * cell_beats, init=[])
         w_port = memory.write_port()
         r_port = memory.read_port()
         m.submodules.links = links = Memory(shape=cell_bits, depth=profile.store_cells, init=[])
@@ -153,7 +150,7 @@ class PacketStore(wiring.Component):
         link = Signal(96)
         new_cell = Signal()
         last_taken = Signal()
-        # Room for the record of this frame is needed only with its last beat, but asking always is simpler and no slower.
+        # Room for the record of this frame is needed only with its last beat, but asking always is no slower.
         m.d.comb += [
             new_cell.eq(self.i.p.first | (position == 0)),
             self.i.ready.eq((~new_cell | free.o.valid) & (~self.stored.valid | self.stored.ready)),

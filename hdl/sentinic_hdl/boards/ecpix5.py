@@ -1,10 +1,10 @@
 """LambdaConcept ECPIX-5 (LFE5UM5G-85F): the core in a top that exercises every port through a few pins.
 
-This top is for building and timing the core, not for traffic: its MAC side is fed by a shift register and its bus side
-is folded into one LED.  Nothing of the core can be optimised away, and no path through a pin is longer than one register.
+This top is for building and timing the core, not for traffic: a shift register feeds its inputs, and its outputs are
+folded into one LED.  Nothing of the core can be optimised away, and a pin is never further than one register.
 """
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, Instance, Module, Signal
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,18 +32,18 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.card = card = Card(self._profile)
         inputs, outputs = [], []
-        for path, member, value in card.signature.flatten(card):
+        for _, member, value in card.signature.flatten(card):
             (inputs if member.flow is In else outputs).append(value)
-        register = Signal(sum(len(_value(v)) for v in inputs))
+        register = Signal(sum(len(Value.cast(v)) for v in inputs))
         m.d.sync += register.eq(Cat(self.i, register))
         at = 0
         for value in inputs:
-            bits = _value(value)
+            bits = Value.cast(value)
             m.d.comb += bits.eq(register[at : at + len(bits)])
             at += len(bits)
         # Parity in two steps, so that it is never the longest path.
-        flat = Signal(sum(len(_value(v)) for v in outputs))
-        m.d.sync += flat.eq(Cat(_value(v) for v in outputs))
+        flat = Signal(sum(len(Value.cast(v)) for v in outputs))
+        m.d.sync += flat.eq(Cat(Value.cast(v) for v in outputs))
         level = flat
         while len(level) > 1:
             folded = Signal(-(-len(level) // 8), name=f"fold{len(level)}")
@@ -53,46 +53,52 @@ class Harness(wiring.Component):
         return m
 
 
-def _value(item):
-    return item.as_value() if hasattr(item, "as_value") else item
-
-
 class Top(wiring.Component):
-    """The harness on the board's pins, at the board's 100 MHz clock through a PLL to ``profile.clock_hz``."""
+    """The harness behind the board's PLL.
+
+    Members
+    -------
+    clk100: the board's oscillator, 100 MHz
+    button: serial data in; pins are in ``constraints/ecpix5.lpf``
+    led: parity out
+    """
+
+    clk100: In(1)
+    button: In(1)
+    led: Out(1)
 
     def __init__(self, profile: Profile):
         self._profile = profile
-        super().__init__({})
+        super().__init__()
 
     def elaborate(self, platform):
         m = Module()
-        clock = platform.request(platform.default_clk)
+        # The VCO runs at 500 MHz: 100 MHz / divider * 5 * divider.
+        divider = round(500e6 / self._profile.clock_hz)
+        if divider * self._profile.clock_hz != 500_000_000:
+            raise ValueError(f"clock_hz must divide 500 MHz, not {self._profile.clock_hz}")
         locked = Signal()
         m.domains.sync = ClockDomain()
-        # VCO 500 MHz: 100 MHz / 1 * 5 (feedback through CLKOP) ... CLKOP divides by 8 for 62.5 MHz.
-        divider = round(500e6 / self._profile.clock_hz)
-        feedback = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI="100",
             a_FREQUENCY_PIN_CLKOP=str(self._profile.clock_hz / 1e6),
-            p_CLKI_DIV=8,
+            p_CLKI_DIV=divider,
             p_CLKFB_DIV=5,
             p_CLKOP_DIV=divider,
             p_CLKOP_ENABLE="ENABLED",
             p_CLKOP_CPHASE=divider - 1,
             p_FEEDBK_PATH="CLKOP",
-            i_CLKI=clock.i,
-            i_CLKFB=feedback,
-            o_CLKOP=feedback,
+            i_CLKI=self.clk100,
+            i_CLKFB=ClockSignal(),
+            o_CLKOP=ClockSignal(),
             o_LOCK=locked,
             i_RST=0,
             i_STDBY=0,
         )
-        m.d.comb += [ClockSignal().eq(feedback)]
-        platform.add_clock_constraint(feedback, self._profile.clock_hz)
+        reset = Signal(2, init=3, reset_less=True)
+        m.d.sync += reset.eq(Cat(~locked, reset[0]))
+        m.d.comb += ResetSignal().eq(reset[1])
         m.submodules.harness = harness = Harness(self._profile)
-        m.d.sync += [harness.i.eq(~harness.i ^ locked)]
-        led = platform.request("rgb_led", 0)
-        m.d.comb += led.g.o.eq(harness.o)
+        m.d.comb += [harness.i.eq(self.button), self.led.eq(harness.o)]
         return m

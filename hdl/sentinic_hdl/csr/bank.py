@@ -31,7 +31,9 @@ def access_of(register: Register) -> Access:
     """The access of a register's fields, which must all have the same."""
     kinds = {field.access for field in register.fields}
     if len(kinds) != 1:
-        raise ValueError(f"register {register.name!r}: fields must have one access, not {sorted(k.value for k in kinds)}")
+        raise ValueError(
+            f"register {register.name!r}: fields must have one access, not {sorted(k.value for k in kinds)}"
+        )
     return kinds.pop()
 
 
@@ -83,5 +85,3 @@ class RegisterBank(wiring.Component):
                         with m.If(self.bus.write):
                             m.d.sync += getattr(self, register.name).eq(self.bus.write_data)
         return m
-
-

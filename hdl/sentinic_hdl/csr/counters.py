@@ -10,7 +10,6 @@ from sentinic.abi.registers import COUNTERS_BASE, SNAPSHOT
 from sentinic_hdl.csr.bank import CsrBus
 
 
-
 class CounterBank(wiring.Component):
     """A counter for each name of ``sentinic.abi.counters.counter_names``.
 
@@ -42,9 +41,7 @@ class CounterBank(wiring.Component):
         m = Module()
         width = self._profile.counter_width
         take = Signal()
-        m.d.comb += take.eq(
-            self.bus.write & self.bus.write_data[0] & (self.bus.address == SNAPSHOT.address("take"))
-        )
+        m.d.comb += take.eq(self.bus.write & self.bus.write_data[0] & (self.bus.address == SNAPSHOT.address("take")))
         with m.If(self.bus.address == SNAPSHOT.address("take")):
             m.d.comb += self.bus.hit.eq(1)
 
@@ -77,5 +74,3 @@ class CounterBank(wiring.Component):
 
 def _member(name: str) -> str:
     return name.replace(".", "_")
-
-

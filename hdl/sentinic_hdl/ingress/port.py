@@ -49,7 +49,9 @@ class IngressPort(wiring.Component):
         if depth & (depth - 1):
             raise ValueError(f"port_fifo_bytes must hold a power of two of beats, not {depth}")
         if profile.port_fifo_bytes < MAX_FRAME_BYTES + _SKID_BEATS * profile.beat_bytes:
-            raise ValueError(f"port_fifo_bytes must hold a frame of {MAX_FRAME_BYTES} bytes, not {profile.port_fifo_bytes}")
+            raise ValueError(
+                f"port_fifo_bytes must hold a frame of {MAX_FRAME_BYTES} bytes, not {profile.port_fifo_bytes}"
+            )
         self._profile = profile
         self._port = port
         self._depth = depth
@@ -204,5 +206,3 @@ def _leading_ones(keep, width: int):
     lower = _leading_ones(keep[:half], half)
     # ``keep[half]`` tells whether the lower half is full and the upper one begun.
     return Mux(keep[half], half + upper, lower) if width > 2 else keep[0] + (keep[1] & keep[0])
-
-

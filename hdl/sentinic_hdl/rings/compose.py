@@ -67,9 +67,7 @@ def tag_words(copy):
     loss = copy.lost.any()
     length = Signal(8, name="tag_length")
     return length, [
-        length.eq(
-            base + Mux(loss, abi_tag.LOSS.words, 0) + Mux(copy.meta.headers.has_tcp, abi_tag.TCP.words, 0)
-        )
+        length.eq(base + Mux(loss, abi_tag.LOSS.words, 0) + Mux(copy.meta.headers.has_tcp, abi_tag.TCP.words, 0))
     ]
 
 
@@ -116,9 +114,7 @@ def slot_words(copy, length: Value) -> list[Value]:
         },
     )
     loss = _tlv(abi_tag.LOSS, {"lost": copy.lost})
-    header = swap_bytes(
-        Cat(length, Const(abi_tag.TAG_VERSION, 8), Const(abi_tag.TAG_ETHERTYPE, 16))
-    )
+    header = swap_bytes(Cat(length, Const(abi_tag.TAG_VERSION, 8), Const(abi_tag.TAG_ETHERTYPE, 16)))
     link = _words(meta.link)
     vlans = [swap_bytes(headers.vlan0), swap_bytes(headers.vlan1)]
 

@@ -41,8 +41,8 @@ class Writer(wiring.Component):
     """Writes copies and descriptors by AXI4, in order, one beat a cycle as long as memory takes them.
 
     A descriptor is written when the responses of its packet's bytes are in, so a reader that sees its phase bit sees
-    the packet.  A failed write of bytes leaves a descriptor of kind ``VOID``; a failed write of a descriptor faults its ring
-    until that is switched off and on.
+    the packet.  A failed write of bytes leaves a descriptor of kind ``VOID``; a failed write of a descriptor faults its
+    ring until that is switched off and on.
 
     Members
     -------
@@ -186,7 +186,13 @@ class Writer(wiring.Component):
         ]
         if limit < _BURST_BYTES // beat_bytes:
             short = Signal(9)
-            m.d.comb += short.eq(Mux(to_end < to_boundary, Mux(to_end < limit, to_end, limit), Mux(to_boundary < limit, to_boundary, limit)))
+            m.d.comb += short.eq(
+                Mux(
+                    to_end < to_boundary,
+                    Mux(to_end < limit, to_end, limit),
+                    Mux(to_boundary < limit, to_boundary, limit),
+                )
+            )
             burst = short
 
         done = Signal()
@@ -240,7 +246,9 @@ class Writer(wiring.Component):
         descriptor_beat = (
             whole
             if descriptor_beats == 1
-            else Array([whole[n * profile.data_width : (n + 1) * profile.data_width] for n in range(descriptor_beats)])[which]
+            else Array([whole[n * profile.data_width : (n + 1) * profile.data_width] for n in range(descriptor_beats)])[
+                which
+            ]
         )
         descriptor_done = Signal()
         m.d.comb += [
@@ -330,8 +338,7 @@ class Writer(wiring.Component):
         ]
         events = self.events
         m.d.sync += [
-            events[name].eq(0)
-            for name in ("response_error", "delivered", "failed", "copy_written", "copy_failed")
+            events[name].eq(0) for name in ("response_error", "delivered", "failed", "copy_written", "copy_failed")
         ]
         written = Signal()
         m.d.comb += written.eq(~failed & ~head.void)

@@ -154,7 +154,11 @@ class CardBench:
 
     def slot(self, n: int, descriptor: bytes) -> bytes:
         """The tagged frame that a descriptor of ring n tells of."""
-        offset, captured, words = *struct.unpack_from("<I", descriptor, 44), *struct.unpack_from("<H", descriptor, 54), descriptor[63]
+        offset, captured, words = (
+            *struct.unpack_from("<I", descriptor, 44),
+            *struct.unpack_from("<H", descriptor, 54),
+            descriptor[63],
+        )
         at = n * RING_BYTES + DATA_AT + offset
         return bytes(self.memory.bytes[at + 64 - 4 * words : at + 64 + captured])
 

@@ -6,6 +6,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
+
 from tests.reference.card import Frame
 
 
@@ -35,7 +36,12 @@ def mixed(seed: int, count: int) -> list[Frame]:
         port = rng.randrange(1, 65536)
         return rng.choice(
             (
-                TCP(sport=port, dport=80, seq=rng.randrange(1 << 32), flags=rng.choice(("S", "SA", "A", "PA", "FA", "R"))),
+                TCP(
+                    sport=port,
+                    dport=80,
+                    seq=rng.randrange(1 << 32),
+                    flags=rng.choice(("S", "SA", "A", "PA", "FA", "R")),
+                ),
                 UDP(sport=port, dport=53),
                 ICMP(),
                 ICMPv6EchoRequest(),

