@@ -33,7 +33,8 @@ def frame_beat(profile: Profile) -> data.StructLayout:
 class ParsedHeaders(data.Struct):
     """What the parser learns of a frame.
 
-    Addresses and ports are numbers: the first byte on the wire is the highest.  IPv4 addresses are IPv4-mapped (``::ffff:a.b.c.d``).  Offsets are bytes from the frame's start, 0 for "no such header".
+    Addresses and ports are numbers: the first byte on the wire is the highest.  IPv4 addresses are IPv4-mapped
+    (``::ffff:a.b.c.d``).  Offsets are bytes from the frame's start, 0 for "no such header".
     """
 
     eth_type: 16  # the innermost EtherType, after VLAN tags; a length for 802.3

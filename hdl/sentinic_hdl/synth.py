@@ -139,8 +139,8 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     report = out / "timing.json"
     run(
         [
-            NEXTPNR, device, "--package", package, "--json", str(netlist), "--lpf", str(constraints), "--textcfg", str(config),
-            "--report", str(report), "--timing-allow-fail", "--seed", "1",
+            NEXTPNR, device, "--package", package, "--json", str(netlist), "--lpf", str(constraints),
+            "--textcfg", str(config), "--report", str(report), "--timing-allow-fail", "--seed", "1",
         ],
         out / "nextpnr.log",
     )  # fmt: skip
