@@ -52,6 +52,10 @@ class Folded(wiring.Component):
     """
 
     def __init__(self, *, profile: Profile, frames: int = 4):
+        if profile.data_width != 64:
+            raise ValueError(f"data_width must be 64, not {profile.data_width!r}")
+        if frames < 2 or frames & (frames - 1):
+            raise ValueError(f"frames must be a power of two from 2 on, not {frames!r}")
         self._profile = profile
         self._frames = frames
         super().__init__(
