@@ -12,7 +12,7 @@ from pathlib import Path
 from sentinic.abi.profiles import PROFILES
 from sentinic.errors import BuildError
 from sentinic_sim.build import Model, build_model
-from sentinic_sim.compile import fold_zero_memories
+from sentinic_sim.verilog import fold_zero_memories
 
 #: What the finished build is recognised by; written last.
 _STAMP = "built"
