@@ -103,7 +103,8 @@ class Folded(wiring.Component):
         network_held, transport_held = Signal(), Signal()
         ip_length = Signal(16)
         transport, job, covered, add_pseudo = Signal(Transport), Signal(CheckJob), Signal(16), Signal()
-        header_sum, header_ok = Signal(36), Signal()
+        header_sum, summing = Signal(36), Signal()
+        first_word, second_word = Signal(32), Signal(32)
         once = Signal(18)
         beat_bytes = self._profile.beat_bytes
 
@@ -117,7 +118,8 @@ class Folded(wiring.Component):
             bounds_step.body.eq(body),
             bounds_step.body_left.eq(left),
             once.eq(header_sum[:16] + header_sum[16:32] + header_sum[32:]),
-            bounds_step.network_checksum_bad.eq(~header_ok),
+            # The only sums of a right header that is not all zero: FFFF and what folds to it.
+            bounds_step.network_checksum_bad.eq((once != 0xFFFF) & (once != 0x1FFFE)),
             extension_step.i.eq(cursor),
             extension_step.octets.eq(follower[:64]),
             extension_step.deepest.eq(passed == MAX_EXTENSION_HEADERS),
@@ -133,6 +135,10 @@ class Folded(wiring.Component):
             m.d.comb += pairs.eq((ipv4_words + 1)[1:])
         with m.Else():
             m.d.comb += pairs.eq(Mux((labels.kind == NetworkKind.IPV4) & (ipv4_words <= 6), 3, 5))
+        # One cycle behind the words, and so settled when the lengths are.
+        m.d.sync += summing.eq(coming)
+        with m.If(summing):
+            m.d.sync += header_sum.eq(header_sum + first_word + second_word)
         with m.FSM():
             with m.State("BEGIN"):
                 m.d.sync += [pair.eq(0), came.eq(0), word.eq(labels.words), header_sum.eq(0), passed.eq(0)]
@@ -147,7 +153,7 @@ class Folded(wiring.Component):
                     # The first pair tells how many words there are; a header has at least that one.
                     first = Mux((came == 0) | (ipv4_words > Cat(Const(0, 1), came)), window.r_data[:32], 0)
                     second = Mux((came == 0) | (ipv4_words > Cat(Const(1, 1), came)), window.r_data[32:], 0)
-                    m.d.sync += header_sum.eq(header_sum + first + second)
+                    m.d.sync += [first_word.eq(first), second_word.eq(second)]
                 with m.If((came == pairs) & ~network_held):
                     m.d.sync += [
                         network.eq(network_step.o),
@@ -156,8 +162,6 @@ class Folded(wiring.Component):
                         body.eq(frame.body),
                         cut.eq(frame.cut),
                         left.eq(frame.body - Cat(Const(0, 2), labels.words)),
-                        # FFFF or, folded once more, 1FFFE: the only sums of a right header that is not all zero.
-                        header_ok.eq((once == 0xFFFF) | (once == 0x1FFFE)),
                     ]
                     m.d.comb += release.eq(1)
                     m.next = "BOUNDS"
