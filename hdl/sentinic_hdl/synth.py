@@ -67,9 +67,12 @@ class Figures:
 
 def run(command: list[str], log: Path) -> None:
     """Run a tool, its output into ``log``.  Raises :class:`BuildError` with the last lines when it fails."""
+    # The tools are Python packages: they lie beside the interpreter, on PATH or not.
+    beside = Path(sys.executable).parent / command[0]
+    program = str(beside) if beside.exists() else command[0]
     with log.open("w") as out:
         try:
-            code = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+            code = subprocess.run([program, *command[1:]], stdout=out, stderr=subprocess.STDOUT, check=False).returncode
         except FileNotFoundError as error:
             raise BuildError(f"synthesis needs {command[0]}: pip install 'sentinic[synth]'") from error
     if code:
