@@ -100,6 +100,18 @@ class Cursor(data.Struct):
     network_checksum_bad: 1
 
 
+class Reach(data.Struct):
+    """How much of the transport header the packet, the frame and the window hold."""
+
+    protocol_class: 4
+    later: 1  # a fragment without transport header
+    is_there: 1  # a header the parser knows, all of its fixed part
+    has_offset: 1  # a byte of it
+    has_ports: 1  # 4 bytes of it, of a protocol the parser knows
+    parse_error: 5
+    carried: 16  # bytes from the cursor to the packet's end
+
+
 class Transport(data.Struct):
     """The part of ``ParsedHeaders`` that is known last, but for checksum and verdict."""
 

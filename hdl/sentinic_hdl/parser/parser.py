@@ -24,7 +24,7 @@ class Parser(wiring.Component):
     to ``o``. Where ``o`` waits, up to 64 frames are held, then ``i`` waits between frames.  After reset and after a
     change of ``hash_key`` ``i`` waits about 300 cycles.
 
-    Folded schedule (``board``): a frame every 14 cycles, longer ones as fast as they come, 3 cycles more for each
+    Folded schedule (``board``): a frame every 13 cycles, longer ones as fast as they come, 3 cycles more for each
     extension header; 8 frames are held.
 
     Parameters
@@ -82,6 +82,7 @@ class Parser(wiring.Component):
         else:
             m.submodules.checksum = checksum = ChecksumUnit(profile=self._profile, depth=32)
             m.submodules.decode = decode = Unrolled(profile=self._profile)
+            assert FlowHash.ADDRESS_LATENCY <= Unrolled.NETWORK_TO_TRANSPORT < 16
             m.submodules.flow_hash = flow_hash = FlowHash(depth=16)
             m.d.comb += [
                 open_.eq((in_flight != depth) & ~flow_hash.stale),

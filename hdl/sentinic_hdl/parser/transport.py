@@ -16,6 +16,7 @@ from .layout import (
     WINDOW_WORDS,
     CheckJob,
     Cursor,
+    Reach,
     Transport,
     number,
 )
@@ -30,13 +31,51 @@ def pseudo_rest(length: Value, protocol: Value) -> Value:
     return Cat(high, Const(0, 8 - len(high)), length[:8]) + Cat(Const(0, 8), protocol)
 
 
+class ReachStep(wiring.Component):
+    """Whether the transport header can be opened: what is known of it before its bytes are."""
+
+    i: In(Cursor)
+    o: Out(Reach)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        i, o = self.i, self.o
+        here, limit = Cat(Const(0, 2), i.words), i.limit[2:]
+        protocol_class = Signal(Protocol, init=Protocol.IP_OTHER)
+        opened, known, needed = Signal(), Signal(), Signal(3)
+        with m.Switch(i.protocol):
+            for value, each, words in ((TCP, Protocol.TCP, 5), (UDP, Protocol.UDP, 2), (SCTP, Protocol.SCTP, 3)):
+                with m.Case(value):
+                    m.d.comb += [protocol_class.eq(each), needed.eq(words)]
+            for value, each, version in ((ICMP, Protocol.ICMP, 1), (ICMPV6, Protocol.ICMPV6, 2)):
+                with m.Case(value):
+                    m.d.comb += [protocol_class.eq(Mux(i.ip_version == version, each, Protocol.IP_OTHER)), needed.eq(1)]
+        m.d.comb += [
+            opened.eq(~i.stopped & (i.fragment != Fragment.LATER) & (i.protocol != NO_NEXT)),
+            known.eq(opened & (protocol_class != Protocol.IP_OTHER)),
+            o.protocol_class.eq(Mux(i.stopped, i.protocol_class, protocol_class)),
+            o.later.eq(~i.stopped & (i.fragment == Fragment.LATER)),
+            o.has_offset.eq(opened & (here < i.limit)),
+            o.has_ports.eq(known & (i.words < limit) & (i.words < WINDOW_WORDS)),
+            o.carried.eq(i.end - here),
+        ]
+        with m.If(known):
+            with m.If(limit < i.words + needed):
+                m.d.comb += o.parse_error.eq(ParseError.TRANSPORT_TRUNCATED)
+            with m.Elif(i.words + needed > WINDOW_WORDS):
+                m.d.comb += o.parse_error.eq(ParseError.WINDOW)
+            with m.Else():
+                m.d.comb += o.is_there.eq(1)
+        return m
+
+
 class TransportStep(wiring.Component):
     """The transport header, and what the checksum unit has to do.
 
     Members
     -------
+    reach: what :class:`ReachStep` says of ``i``
     octets: 20 bytes from the cursor on
-    carried: bytes from the cursor to the packet's end
     cut: the frame lost bytes before the card, so no transport checksum can be checked
     check: ``beats`` and ``seed`` are the caller's
     covered: bytes that the transport checksum covers
@@ -44,8 +83,8 @@ class TransportStep(wiring.Component):
     """
 
     i: In(Cursor)
+    reach: In(Reach)
     octets: In(8 * TRANSPORT_BYTES)
-    carried: In(16)
     cut: In(1)
     o: Out(Transport)
     check: Out(CheckJob)
@@ -54,46 +93,22 @@ class TransportStep(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        i, o, octets, check = self.i, self.o, self.octets, self.check
-        here = Cat(Const(0, 2), i.words)
+        i, o, octets, check, reach = self.i, self.o, self.octets, self.check, self.reach
+        protocol_class, carried = reach.protocol_class, reach.carried
+        is_icmp = (protocol_class == Protocol.ICMP) | (protocol_class == Protocol.ICMPV6)
         offset = Signal(8)
-        protocol_class = Signal(Protocol)
-        opened = Signal()
+        error = Signal(5)
         m.d.comb += [
-            offset.eq(here + ETHERNET_BYTES),
-            opened.eq(~i.stopped & (i.fragment != Fragment.LATER) & (i.protocol != NO_NEXT)),
+            offset.eq(Cat(Const(0, 2), i.words) + ETHERNET_BYTES),
             o.protocol.eq(i.protocol),
             o.ip_id.eq(i.ip_id),
             o.fragment.eq(i.fragment),
             o.network_checksum_bad.eq(i.network_checksum_bad),
-            o.protocol_class.eq(i.protocol_class),
+            o.protocol_class.eq(protocol_class),
+            o.transport_offset.eq(Mux(reach.has_offset, offset, 0)),
+            error.eq(reach.parse_error),
         ]
-        needed = Signal(3)
-        with m.Switch(i.protocol):
-            for value, each, words in ((TCP, Protocol.TCP, 5), (UDP, Protocol.UDP, 2), (SCTP, Protocol.SCTP, 3)):
-                with m.Case(value):
-                    m.d.comb += [protocol_class.eq(each), needed.eq(words)]
-            with m.Case(ICMP):
-                m.d.comb += [protocol_class.eq(Mux(i.ip_version == 1, Protocol.ICMP, Protocol.IP_OTHER)), needed.eq(1)]
-            with m.Case(ICMPV6):
-                m.d.comb += [
-                    protocol_class.eq(Mux(i.ip_version == 2, Protocol.ICMPV6, Protocol.IP_OTHER)),
-                    needed.eq(1),
-                ]
-            with m.Default():
-                m.d.comb += protocol_class.eq(Protocol.IP_OTHER)
-        with m.If(~i.stopped):
-            m.d.comb += o.protocol_class.eq(protocol_class)
-
-        limit = i.limit[2:]
-        error = Signal(5)
-        is_icmp = (protocol_class == Protocol.ICMP) | (protocol_class == Protocol.ICMPV6)
-        known = opened & (protocol_class != Protocol.IP_OTHER)
-        beyond = limit < i.words + needed
-        outside = i.words + needed > WINDOW_WORDS
-        with m.If(opened & (here < i.limit)):
-            m.d.comb += o.transport_offset.eq(offset)
-        with m.If(known & (i.words < limit) & (i.words < WINDOW_WORDS)):
+        with m.If(reach.has_ports):
             with m.If(is_icmp):
                 m.d.comb += [o.source_port.eq(octets[0:8]), o.destination_port.eq(octets[8:16])]
             with m.Else():
@@ -101,61 +116,55 @@ class TransportStep(wiring.Component):
 
         header_words = octets[8 * 12 + 4 : 8 * 13]
         udp_length = number(octets, 4, 2)
-        carried_words = self.carried[2:]
+        carried_words = carried[2:]
         checked = Signal(16)
         udp_zero = Signal()
         sums = Signal()
-        m.d.comb += checked.eq(self.carried)
-        with m.If(i.fragment == Fragment.LATER):
-            with m.If(~i.stopped):
-                m.d.comb += [o.payload_offset.eq(offset), o.payload_length.eq(self.carried)]
-                with m.If(Cat(Const(0, 3), i.fragment_offset) + self.carried > 0xFFFF):
-                    m.d.comb += error.eq(ParseError.FRAGMENT_RANGE)
-        with m.Elif(known):
-            with m.If(beyond):
-                m.d.comb += error.eq(ParseError.TRANSPORT_TRUNCATED)
-            with m.Elif(outside):
-                m.d.comb += error.eq(ParseError.WINDOW)
-            with m.Else():
-                m.d.comb += sums.eq(protocol_class != Protocol.SCTP)
-                with m.Switch(protocol_class):
-                    with m.Case(Protocol.TCP):
+        m.d.comb += checked.eq(carried)
+        with m.If(reach.later):
+            m.d.comb += [o.payload_offset.eq(offset), o.payload_length.eq(carried)]
+            with m.If(Cat(Const(0, 3), i.fragment_offset) + carried > 0xFFFF):
+                m.d.comb += error.eq(ParseError.FRAGMENT_RANGE)
+        with m.Elif(reach.is_there):
+            m.d.comb += sums.eq(protocol_class != Protocol.SCTP)
+            with m.Switch(protocol_class):
+                with m.Case(Protocol.TCP):
+                    m.d.comb += [
+                        o.has_tcp.eq(1),
+                        o.tcp_sequence.eq(number(octets, 4, 4)),
+                        o.tcp_acknowledgment.eq(number(octets, 8, 4)),
+                        o.tcp_flags.eq(octets[8 * 13 : 8 * 14]),
+                        o.tcp_window.eq(number(octets, 14, 2)),
+                    ]
+                    with m.If((header_words < 5) | (header_words > carried_words)):
+                        m.d.comb += error.eq(ParseError.TCP_DATA_OFFSET)
+                    with m.Else():
+                        header_bytes = Cat(Const(0, 2), header_words)
                         m.d.comb += [
-                            o.has_tcp.eq(1),
-                            o.tcp_sequence.eq(number(octets, 4, 4)),
-                            o.tcp_acknowledgment.eq(number(octets, 8, 4)),
-                            o.tcp_flags.eq(octets[8 * 13 : 8 * 14]),
-                            o.tcp_window.eq(number(octets, 14, 2)),
+                            o.payload_offset.eq(offset + header_bytes),
+                            o.payload_length.eq(carried - header_bytes),
                         ]
-                        with m.If((header_words < 5) | (header_words > carried_words)):
-                            m.d.comb += error.eq(ParseError.TCP_DATA_OFFSET)
-                        with m.Else():
-                            header_bytes = Cat(Const(0, 2), header_words)
-                            m.d.comb += [
-                                o.payload_offset.eq(offset + header_bytes),
-                                o.payload_length.eq(self.carried - header_bytes),
-                            ]
-                    with m.Case(Protocol.UDP):
-                        m.d.comb += [
-                            o.payload_offset.eq(offset + 8),
-                            o.payload_length.eq(self.carried - 8),
-                            udp_zero.eq(number(octets, 6, 2) == 0),
-                            checked.eq(udp_length),
-                        ]
-                        with m.If(udp_length < 8):
+                with m.Case(Protocol.UDP):
+                    m.d.comb += [
+                        o.payload_offset.eq(offset + 8),
+                        o.payload_length.eq(carried - 8),
+                        udp_zero.eq(number(octets, 6, 2) == 0),
+                        checked.eq(udp_length),
+                    ]
+                    with m.If(udp_length < 8):
+                        m.d.comb += error.eq(ParseError.UDP_LENGTH)
+                    with m.Elif(i.fragment == Fragment.WHOLE):
+                        with m.If(udp_length > carried):
                             m.d.comb += error.eq(ParseError.UDP_LENGTH)
-                        with m.Elif(i.fragment == Fragment.WHOLE):
-                            with m.If(udp_length > self.carried):
-                                m.d.comb += error.eq(ParseError.UDP_LENGTH)
-                            with m.Else():
-                                m.d.comb += o.payload_length.eq(udp_length - 8)
-                    with m.Case(Protocol.SCTP):
-                        m.d.comb += [o.payload_offset.eq(offset + 12), o.payload_length.eq(self.carried - 12)]
-                    with m.Default():
-                        m.d.comb += [
-                            o.payload_offset.eq(offset + 8),
-                            o.payload_length.eq(Mux(self.carried < 8, 0, self.carried - 8)),
-                        ]
+                        with m.Else():
+                            m.d.comb += o.payload_length.eq(udp_length - 8)
+                with m.Case(Protocol.SCTP):
+                    m.d.comb += [o.payload_offset.eq(offset + 12), o.payload_length.eq(carried - 12)]
+                with m.Default():
+                    m.d.comb += [
+                        o.payload_offset.eq(offset + 8),
+                        o.payload_length.eq(Mux(carried < 8, 0, carried - 8)),
+                    ]
 
         parse_error = Signal(5)
         m.d.comb += [parse_error.eq(Mux(i.parse_error == 0, error, i.parse_error)), o.parse_error.eq(parse_error)]

@@ -23,11 +23,12 @@ from .layout import (
     LinkFields,
     Network,
     NetworkFields,
+    Reach,
     Transport,
 )
 from .link import LabelStep, LinkStep
 from .network import BoundsStep, ExtensionStep, NetworkStep, is_extension
-from .transport import TransportStep, pseudo_rest
+from .transport import ReachStep, TransportStep, pseudo_rest
 
 IPV4_BYTES = 60
 WINDOW_BITS = 8 * (PARSE_WINDOW_BYTES - ETHERNET_BYTES)
@@ -192,16 +193,17 @@ class Unrolled(wiring.Component):
 
         # Cycle 13: the transport header comes to its place.
         m.submodules.depth_step = depth_step = ExtensionStep()
-        m.d.comb += [depth_step.i.eq(cursor), depth_step.deepest.eq(1)]
+        m.submodules.reach_step = reach_step = ReachStep()
+        m.d.comb += [depth_step.i.eq(cursor), depth_step.deepest.eq(1), reach_step.i.eq(depth_step.o)]
         cursor13 = Signal(Cursor)
         header13 = Signal(8 * TRANSPORT_BYTES, reset_less=True)
-        carried13, seed13, frame13 = Signal(16), Signal(20), Signal(Frame)
+        reach13, seed13, frame13 = Signal(Reach), Signal(20), Signal(Frame)
         valid13 = Signal()
         m.d.sync += valid13.eq(valid)
         with m.If(valid):
             m.d.sync += [
                 cursor13.eq(depth_step.o),
-                carried13.eq(cursor.end - Cat(Const(0, 2), cursor.words)),
+                reach13.eq(reach_step.o),
                 seed13.eq(seed),
                 frame13.eq(frame),
                 header13.eq(near),
@@ -216,7 +218,7 @@ class Unrolled(wiring.Component):
         m.d.comb += [
             transport_step.i.eq(cursor13),
             transport_step.octets.eq(header13),
-            transport_step.carried.eq(carried13),
+            transport_step.reach.eq(reach13),
             transport_step.cut.eq(frame13.cut),
             self.job.valid.eq(self.transport.valid),
         ]
