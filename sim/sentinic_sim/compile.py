@@ -1,6 +1,7 @@
 """The steps from gateware to shared library: Amaranth, Verilog, Verilator, C++."""
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -46,7 +47,18 @@ VERILATOR_FLAGS = (
     "--prefix",
     PREFIX,
 )
-CXX_FLAGS = ("-std=gnu++20", "-DNDEBUG", "-fPIC", "-march=native", "-w", "-fvisibility=hidden", "-fno-plt")
+CXX_FLAGS: tuple[str, ...] = (
+    "-std=gnu++20",
+    "-DNDEBUG",
+    "-fPIC",
+    "-march=native",
+    "-w",
+    "-fvisibility=hidden",
+    "-fno-plt",
+)
+#: 512 bits at a time read more than was stored at once: 5 to 10 % slower.
+if platform.machine() in {"x86_64", "AMD64"}:
+    CXX_FLAGS += ("-mprefer-vector-width=256",)
 FAST, LITTLE, NONE = "-O3", "-O1", "-O0"
 
 

@@ -84,7 +84,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "sn_region_remove": (None, (_ptr, _u64)),
     "sn_submit": (None, (_ptr, _ptr)),
     "sn_step": (None, (_ptr, _ptr)),
-    "sn_clock": (None, (_ptr, _u64)),
+    "sn_clock": (None, (_ptr, _u64, ctypes.c_char_p, _u64)),
     "sn_read": (_u64, (_ptr, _u64, _ptr)),
     "sn_write": (_u64, (_ptr, _u64, _u64)),
     "sn_set_time": (None, (_ptr, _u64)),

@@ -325,9 +325,18 @@ class NativeTransport:
         self._library.sn_probe(self._open(), None if probe is None else ctypes.byref(probe.struct))
         self._probe = probe  # keeps its arrays alive
 
-    def clock(self, cycles: int) -> None:
-        """Clock the model with constant inputs: what it costs without a harness.  Frames and memory stand still."""
-        self._library.sn_clock(self._open(), cycles)
+    def clock(self, cycles: int, frame: bytes = b"") -> None:
+        """Clock the model with constant inputs: what it costs without a harness.  Frames and memory stand still.
+
+        ``frame``, of at most a beat, is offered to port 0 in every cycle, so that the card is as busy as with frames
+        back to back; rings must be off, because nobody answers the bus.  It is not counted in :meth:`stats`.
+        Raises :class:`ValueError` when frames wait, or ``frame`` is longer than a beat.
+        """
+        if len(frame) > self.profile.beat_bytes:
+            raise ValueError(f"frame must be of at most {self.profile.beat_bytes} bytes, not {len(frame)}")
+        if frame and self.pending:
+            raise ValueError("frame must be empty while other frames wait")
+        self._library.sn_clock(self._open(), cycles, frame, len(frame))
 
     # --- Inside ---
 

@@ -92,7 +92,7 @@ def _inline_module(module: str) -> str:
 
 def _clocked(body: str, name: str, clock: str, register: str) -> str:
     spaced = register + " " if register.startswith("\\") else register
-    hold = re.compile(rf"^    {re.escape(name)} *= {re.escape(spaced.strip())} *;\n", re.MULTILINE)
+    hold = re.compile(rf"\A    {re.escape(name)} *= {re.escape(spaced.strip())} *;\n")
     body = hold.sub("", body, count=1)
     reset = _RESET.search(body)
     if reset and reset[2] == name:

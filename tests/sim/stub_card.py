@@ -82,7 +82,9 @@ class StubCard(wiring.Component):
                         address.eq(Cat(bases[0], bases[1]) + beats * size),
                         last.eq(stream.tlast),
                         stamp.eq(stream.tuser.timestamp),
-                        descriptor.eq(Cat(frames + 1, stream.tuser.wire_length, (ones + Const(0, 8))[:8], Const(n, 8))),
+                        descriptor.eq(
+                            Cat((frames + 1)[:32], stream.tuser.wire_length, (ones + Const(0, 8))[:8], Const(n, 8))
+                        ),
                         self.dma.awvalid.eq(1),
                         self.dma.wvalid.eq(1),
                         index.eq(0),

@@ -78,7 +78,8 @@ void sn_region_add(void*, uint64_t bus, uint64_t size, uint8_t* host, uint64_t w
 void sn_region_remove(void*, uint64_t bus);
 void sn_submit(void*, const SnBatch*);
 void sn_step(void*, SnStep*);
-void sn_clock(void*, uint64_t cycles);  // inputs constant: what the model costs alone
+// Inputs constant: what the model costs alone. With `length` bytes (at most a beat), port 0 offers them in every cycle.
+void sn_clock(void*, uint64_t cycles, const uint8_t* frame, uint64_t length);
 uint64_t sn_read(void*, uint64_t address, uint64_t* value);   // 0, the AXI response (1..3), or 255: no answer
 uint64_t sn_write(void*, uint64_t address, uint64_t value);
 void sn_set_time(void*, uint64_t nanoseconds);                // never backwards

@@ -190,10 +190,16 @@ void sn_step(void* handle, SnStep* step) {
     of(handle).step(*step);
 }
 
-void sn_clock(void* handle, uint64_t cycles) {
+void sn_clock(void* handle, uint64_t cycles, const uint8_t* frame, uint64_t length) {
     Guard guard(of(handle).lock);
     Harness& harness = of(handle);
+    if (length) {
+        harness.model.set_user(0, length, harness.macs.time);
+        harness.model.set_beat(0, frame, length, true, false);
+        harness.model.set_valid(0, true);
+    }
     for (uint64_t n = 0; n < cycles; n++) harness.plain_cycle();
+    if (length) harness.model.set_valid(0, false);
 }
 
 uint64_t sn_read(void* handle, uint64_t address, uint64_t* value) {

@@ -74,6 +74,11 @@ public:
             busy++;
             if (!w_waiting) accept_data(cycle, probe);
         }
+        while (!early.empty() && !addresses.empty()) {
+            const Beat held = early.front();
+            early.pop_front();
+            write(held.data, held.strobe, held.last, cycle, probe);
+        }
         return true;
     }
 
@@ -154,11 +159,6 @@ private:
             held.strobe = strobe;
             held.last = top.SN_PIN(dma, wlast);
             early.push_back(held);
-        }
-        while (!early.empty() && !addresses.empty()) {
-            const Beat held = early.front();
-            early.pop_front();
-            write(held.data, held.strobe, held.last, cycle, probe);
         }
     }
 
