@@ -7,6 +7,7 @@ from sentinic.monitor.report.parts import Column, bar, section, table
 from sentinic.monitor.report.text import count, counted, escape, octets, share
 
 _DOCS = {counter.name: counter.doc for counter in CARD}
+_ABBREVIATED = {"VLAN", "MPLS", "IP", "IPv4", "TCP", "UDP", "ARP"}
 _VERDICTS = {
     "CLEAN": "clean",
     "FRAGMENT": "IP fragment",
@@ -61,7 +62,7 @@ def _rings(summary: dict[str, Any]) -> str:
     ]
     rows = [
         (
-            f"{ring['number']} {escape(ring['name'])}" + (" <b>faulted</b>" if ring["faulted"] else ""),
+            f"{ring['number']} <small>{escape(ring['name'])}</small>" + (" <b>faulted</b>" if ring["faulted"] else ""),
             count(ring["delivered"]),
             octets(ring["delivered_bytes"]),
             count(ring["sampled_out"]),
@@ -101,7 +102,7 @@ def findings(summary: dict[str, Any]) -> str:
             (Column("Parse error"), Column("Frames", "bar"), Column("%", "num"), Column("Count", "num")),
             [
                 (
-                    escape(name.lower().replace("_", " ")),
+                    escape(_error(name)),
                     bar([(number, "warn")], max(errors.values())),
                     share(number, packets),
                     count(number),
@@ -122,8 +123,14 @@ def findings(summary: dict[str, Any]) -> str:
     )
 
 
+def _error(name: str) -> str:
+    """``UDP_LENGTH`` as ``UDP length``."""
+    words = name.replace("IPV4", "IPv4").split("_")
+    return " ".join(word if word in _ABBREVIATED else word.lower() for word in words)
+
+
 def _name(counter: str) -> str:
-    return counter.removeprefix("dropped_").replace("_", " ")
+    return counter.removeprefix("dropped_").replace("_", " ").replace("dma", "DMA")
 
 
 def _reason(counter: str) -> str:

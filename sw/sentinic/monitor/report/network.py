@@ -41,7 +41,7 @@ def talkers(rows: Rows | None) -> str:
         "talkers",
         "Talkers",
         _hosts(rows),
-        legend((("sent", "sent"), ("got", "received"))),
+        legend((("sent", "sent"), ("got", "received")), wide=True),
         _services(rows),
         _longest(rows),
         lead=f"{counted(_host_count(rows), 'address', 'addresses')} in {counted(len(rows), 'connection')}.",
@@ -61,7 +61,7 @@ def states(rows: Rows | None) -> str:
         name, number = STATES[index], int(found[index])
         among = rows["protocol"][rows["state"] == index]
         of = ", ".join(
-            f"{count(int(np.count_nonzero(among == wanted)))} {label}"
+            f"{count(int(np.count_nonzero(among == wanted)))}\u00a0{label}"
             for wanted, label in transports
             if np.any(among == wanted)
         )
@@ -187,11 +187,14 @@ def _host_count(rows: Rows) -> int:
     return len(_groups(_words(np.concatenate([rows["orig_h"], rows["resp_h"]])))[1])
 
 
-def _address(octet_array: npt.NDArray[np.uint8]) -> str:
+def _address(octet_array: npt.NDArray[np.uint8], *, bracketed: bool = False) -> str:
     address = IPv6Address(octet_array.tobytes())
-    return f'<span class="ip">{escape(address.ipv4_mapped or address)}</span>'
+    shown = address.ipv4_mapped or (f"[{address}]" if bracketed else address)
+    return f'<span class="ip">{escape(shown)}</span>'
 
 
 def _end(address: npt.NDArray[np.uint8], port: int, icmp: bool) -> str:
     """ICMP has no ports, and those of its rows are types and codes."""
-    return _address(address) if icmp else f'{_address(address)}<span class="port">:{port}</span>'
+    if icmp:
+        return _address(address)
+    return f'{_address(address, bracketed=True)}<span class="port">:{port}</span>'

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentinic.abi.counters import DROP_REASONS
+from sentinic.abi.counters import DROP_REASONS, FATES
 from sentinic.monitor.report.parts import Column, Layer, bar, legend, section, table, time_chart
-from sentinic.monitor.report.text import count, counted, escape, moment, octets, scaled, share, span, with_unit
+from sentinic.monitor.report.text import count, counted, escape, moment, octets, scaled, share, span
 
 #: How protocol classes are called, in the order that they are stacked and listed; anything new goes last.
 PROTOCOLS = {
@@ -62,7 +62,7 @@ def headline(summary: dict[str, Any], rows: npt.NDArray[np.void] | None) -> str:
         (
             "mean rate",
             scaled(8e9 * traffic["bytes"] / length, "bit/s") if length else "–",
-            f"{scaled(1e9 * traffic['packets'] / length, 'frames/s')}" if length else "needs two moments",
+            f"{count(round(1e9 * traffic['packets'] / length))} frames/s" if length else "needs two moments",
         ),
     ]
     items = "\n".join(
@@ -92,7 +92,14 @@ def _verdict(summary: dict[str, Any]) -> str:
     if not received:
         return '<p class="verdict">The captures hold no frame, so there is nothing to show but an idle card.</p>'
     every = "The only frame" if received == 1 else f"Every one of {count(received)} frames"
-    return f'<p class="verdict good">{every} is accounted for.</p>'
+    where = ", ".join(f"{count(number)} {what}" for what, number in _whereabouts(summary) if number)
+    return f'<p class="verdict good">{every} is accounted for: {where}.</p>'
+
+
+def _whereabouts(summary: dict[str, Any]) -> list[tuple[str, int]]:
+    counters = summary["counters"]
+    kept = [(name.replace("_", " "), counters[name]) for name in FATES if name not in DROP_REASONS]
+    return [*kept, ("dropped", sum(counters[name] for name in DROP_REASONS))]
 
 
 def traffic(summary: dict[str, Any]) -> str:
@@ -189,7 +196,7 @@ def sizes(summary: dict[str, Any]) -> str:
         for entry in entries
     ]
     columns = (
-        Column(with_unit("Length", "B")), Column("Frames", "bar"), Column("%", "num"), Column("Count", "num"),
+        Column("Bytes"), Column("Frames", "bar"), Column("%", "num"), Column("Count", "num"),
     )  # fmt: skip
     lead = f"A frame had {octets(round(data['bytes'] / data['packets']))} on average."
     return section(

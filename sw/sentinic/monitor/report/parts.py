@@ -50,8 +50,8 @@ def bar(parts: Sequence[tuple[float, str]], whole: float) -> str:
     for amount, style in parts:
         width = 100 * amount / whole if whole else 0
         if width > 0:
-            # Half a per cent can be seen; less would look like nothing.
-            pieces.append(f'<rect class="{style}" x="{begin:.2f}" width="{max(width, 0.5):.2f}" height="10"/>')
+            # A per cent can be seen; less would look like nothing.
+            pieces.append(f'<rect class="{style}" x="{begin:.2f}" width="{max(width, 1):.2f}" height="10"/>')
         begin += width
     return (
         '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
@@ -59,10 +59,10 @@ def bar(parts: Sequence[tuple[float, str]], whole: float) -> str:
     )
 
 
-def legend(entries: Iterable[tuple[str, str]]) -> str:
-    """``(class, HTML)`` of each colour."""
+def legend(entries: Iterable[tuple[str, str]], *, wide: bool = False) -> str:
+    """``(class, HTML)`` of each colour; ``wide``: left out on a phone, as the column that it explains."""
     items = "".join(f'<li><span class="key {style}"></span>{name}</li>' for style, name in entries)
-    return f'<ul class="legend">{items}</ul>'
+    return f'<ul class="legend{" wide" if wide else ""}">{items}</ul>'
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _tips(totals: Sequence[float], unit: str, bin_ns: int) -> str:
 
 def _time_marks(length_ns: float) -> str:
     name, size = time_unit(length_ns)
-    step = nice(length_ns / size / 4)
+    step = nice(length_ns / size / 5.5)
     marks, at = [], 0.0
     while at * size <= length_ns * 0.97:
         place = 100 * at * size / length_ns
