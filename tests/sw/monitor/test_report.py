@@ -210,6 +210,12 @@ def test_a_clean_run_says_that_nothing_was_dropped() -> None:
     assert "Nothing was dropped." in words(render_report(summary_of(5), None))
 
 
+def test_a_capture_of_years_does_not_read_as_no_frames_a_second() -> None:
+    summary = summary_of(5)
+    summary["traffic"]["last_ns"] = START + 3 * 365 * 86400 * 10**9
+    assert "< 0.001 frames/s" in words(render_report(summary, None))
+
+
 def test_what_went_wrong_stands_first() -> None:
     ring = summary_of()["rings"][0] | {"faulted": True}
     conservation = {"holds": False, "received": 9, "fates": {"delivered": 8}}

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from sentinic.abi.counters import DROP_REASONS, FATES
 from sentinic.monitor.report.parts import Column, Layer, bar, legend, section, table, time_chart
-from sentinic.monitor.report.text import count, counted, escape, moment, octets, scaled, share, span
+from sentinic.monitor.report.text import THIN, count, counted, digits, escape, moment, octets, scaled, share, span
 
 #: How protocol classes are called, in the order that they are stacked and listed; anything new goes last.
 PROTOCOLS = {
@@ -62,7 +62,7 @@ def headline(summary: dict[str, Any], rows: npt.NDArray[np.void] | None) -> str:
         (
             "mean rate",
             scaled(8e9 * traffic["bytes"] / length, "bit/s") if length else "–",
-            f"{count(round(1e9 * traffic['packets'] / length))} frames/s" if length else "needs two moments",
+            f"{_rate(1e9 * traffic['packets'] / length)} frames/s" if length else "needs two moments",
         ),
     ]
     items = "\n".join(
@@ -70,6 +70,11 @@ def headline(summary: dict[str, Any], rows: npt.NDArray[np.void] | None) -> str:
         for name, value, note in figures
     )
     return f'{_verdict(summary)}\n<dl class="figures">\n{items}\n</dl>'
+
+
+def _rate(rate: float) -> str:
+    """Three digits; a rate that is there never reads 0."""
+    return digits(rate) if rate >= 0.001 else "&lt;" + THIN + "0.001"
 
 
 def _verdict(summary: dict[str, Any]) -> str:
