@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentinic.abi.counters import DROP_REASONS, FATES
 from sentinic.capture import CaptureReader, LinkTable, interleave
@@ -14,9 +14,11 @@ from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
 from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError
 from sentinic.run.files import prepare_folder, write_whole
-from sentinic.run.monitoring import Monitor
 from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
 from sentinic.run.pipeline import Outcome, Pipeline, Progress
+
+if TYPE_CHECKING:
+    from sentinic.run.monitoring import Monitor
 
 #: What ``--write`` takes, and the file of each.
 OUTPUTS: dict[str, str] = {
@@ -132,15 +134,17 @@ def _with_fraction(
     return tell
 
 
-def _monitor(request: Replay) -> Monitor | None:
+def _monitor(request: Replay) -> "Monitor | None":
     if not {"conn", "report"} & set(request.write):
         return None
+    from sentinic.run.monitoring import Monitor  # slow to load, and not always wanted
+
     path = request.folder / OUTPUTS["conn"] if "conn" in request.write else None
     return Monitor(path, ignore_checksums=request.ignore_checksums)
 
 
 def _outputs(
-    request: Replay, links: LinkTable, traffic: Traffic | None, losses: TagLosses, monitor: Monitor | None
+    request: Replay, links: LinkTable, traffic: Traffic | None, losses: TagLosses, monitor: "Monitor | None"
 ) -> list[Output]:
     outputs: list[Output] = [losses]
     if traffic is not None:
@@ -237,7 +241,7 @@ def _ratio(amount: float, of: float) -> float | None:
 
 
 def _write_results(
-    request: Replay, summary: dict[str, Any], monitor: Monitor | None, error: Exception | None
+    request: Replay, summary: dict[str, Any], monitor: "Monitor | None", error: Exception | None
 ) -> Exception | None:
     """Write what is written at the end; the first error there was stays the one that is told."""
     try:

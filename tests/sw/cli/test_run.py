@@ -176,6 +176,28 @@ def test_counters_that_do_not_add_up_exit_with_1(
     assert json.loads((tmp_path / "out/summary.json").read_text())["conservation"]["holds"] is False
 
 
+def test_the_default_outputs_are_all_but_the_json_lines(capture: Path, tmp_path: Path) -> None:
+    assert main(["run", str(capture), "--out", str(tmp_path / "out"), "--backend", "fake", "-q"]) == 0
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"packets.pcapng", "conn.log", "summary.json", "report.html"}
+    rows = [json.loads(line) for line in (tmp_path / "out/conn.log").read_text().splitlines()]
+    assert {row["proto"] for row in rows} <= {"tcp", "udp"}
+
+
+def test_checksums_are_respected_unless_told_otherwise(tmp_path: Path) -> None:
+    made = [bytearray(frame) for frame in frames(8)]
+    for frame in made:
+        if frame[12:14] == b"\x08\x00":
+            frame[-1] ^= 0xFF
+    (tmp_path / "bad.pcap").write_bytes(pcap([bytes(frame) for frame in made]))
+    bytes_seen = []
+    for option in ([], ["--ignore-checksums"]):
+        assert run(tmp_path / "bad.pcap", "--out", tmp_path / "out", *option, write="conn") == 0
+        rows = [json.loads(line) for line in (tmp_path / "out/conn.log").read_text().splitlines()]
+        bytes_seen.append(sum(row.get("orig_bytes", 0) for row in rows if row["proto"] == "udp"))
+    assert bytes_seen[0] < bytes_seen[1]
+
+
 @pytest.mark.parametrize(
     ("backend", "message"),
     [("hanging", "did not come to rest within"), ("deaf", "takes no frames in: 256 wait")],
