@@ -4,6 +4,7 @@ import mmap
 import os
 import secrets
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,14 +27,18 @@ class DmaRegion:
     bus_address: first byte as the card addresses it, a multiple of 4096
     array: the bytes, ``uint8``; page-aligned; ``array.ctypes.data`` is the host address.  It stays valid after
         :meth:`close`, for as long as somebody holds it or a view of it.
-    owner: this process made the region, and removes its name on :meth:`close`
+    owner: this process made the region, and removes its name on :meth:`close`, or at its end if that was forgotten
     """
 
     name: str
     bus_address: int
     array: npt.NDArray[np.uint8]
     owner: bool = True
-    _closed: bool = field(default=False, repr=False)
+    _unlink: "weakref.finalize[[Path, int], DmaRegion] | None" = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.owner:
+            self._unlink = weakref.finalize(self, _remove, _path(self.name), os.getpid())
 
     @classmethod
     def create(cls, name: str, size: int, bus_address: int = 0) -> "DmaRegion":
@@ -73,10 +78,8 @@ class DmaRegion:
 
     def close(self) -> None:
         """Forget the region; the owner also removes its name.  Safe to call twice."""
-        if not self._closed:
-            self._closed = True
-            if self.owner:
-                _path(self.name).unlink(missing_ok=True)
+        if self._unlink is not None:
+            self._unlink()
 
 
 def unique_name(stem: str) -> str:
@@ -88,6 +91,11 @@ def _path(name: str) -> Path:
     if not name or "/" in name or name.startswith("."):
         raise ValueError(f"name of a shared region must be a plain file name, not {name!r}")
     return SHARED_FOLDER / name
+
+
+def _remove(path: Path, process: int) -> None:
+    if os.getpid() == process:  # not in a child that inherited the region
+        path.unlink(missing_ok=True)
 
 
 def _map(handle: int, length: int, *, write: bool = True) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,9 @@
 """Rings: polled by phase, released, never overfilled by who asks for room first."""
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS
 from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
+from sentinic.driver.memory import SHARED_FOLDER
 from sentinic.driver.ring import MIN_DATA_BYTES, frame_slots
 from sentinic.driver.tags import losses
 from sentinic.errors import RingError
@@ -158,3 +162,15 @@ def test_waiting_ends_with_the_first_packet_or_the_time_out() -> None:
     transport.step()
     assert ring.wait(0.01)
     device.close()
+
+
+def test_a_process_that_forgets_to_close_leaves_no_shared_memory() -> None:
+    program = (
+        "from sentinic.driver.device import Device; from tests.sw.driver.fake import FakeTransport; "
+        "ring = Device(FakeTransport()).open_ring(0); print(ring.name)"
+    )
+    root = str(Path(__file__).parents[3])
+    out = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60)
+    name = out.stdout.strip()
+    assert name.startswith("sentinic-ring0-")
+    assert not list(SHARED_FOLDER.glob(f"{name}*"))
