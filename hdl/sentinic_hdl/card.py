@@ -26,7 +26,7 @@ from sentinic_hdl.store import PacketStore, StoredFrame
 STORED_DEPTH = 64
 #: Copies that may wait for the DMA bus.
 COPIES_DEPTH = 64
-#: Free cells below which the card takes the bus for congested: two of the longest frames, as cells of the store.
+#: The card takes the bus for congested when less than this share of the store's cells is free.
 CONGESTED_SHARE = 8
 
 
@@ -149,9 +149,13 @@ class Card(wiring.Component):
             writer.i.valid.eq(copies.r_rdy),
             copies.r_en.eq(writer.i.ready),
         ]
+        # A paused card must not wait for cells: those before dispatch are given back by nobody else.
         m.d.sync += select.congested.eq(
             (copies.w_level >= COPIES_DEPTH - 2 * profile.rings - 4)
-            | (store.cells_used >= profile.store_cells - profile.store_cells // CONGESTED_SHARE)
+            | (
+                ~card_bank.control[1]
+                & (store.cells_used >= profile.store_cells - profile.store_cells // CONGESTED_SHARE)
+            )
         )
         wiring.connect(m, writer.read, store.read)
         wiring.connect(m, store.o, writer.body)

@@ -1,6 +1,6 @@
 """Synthesis with the open tools: a bitstream and timing for an ECP5 board, utilisation for the wide card.
 
-Two runs of yosys: one keeps the hierarchy, for figures per block; one flattens it, for placing and routing.
+The design is flattened, so that logic is optimised across blocks; figures per block go by the names that survive.
 """
 
 import argparse
@@ -80,33 +80,43 @@ def run(command: list[str], log: Path) -> None:
         raise BuildError(f"{command[0]} ended with exit code {code}; see {log}\n{last}")
 
 
-def count(stat: Path, cells: dict[str, tuple[str, int]], top: str) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """Resources of the whole and of each part of the card, from ``stat -json`` of a design that kept its hierarchy."""
-    modules = {
-        name.lstrip("\\"): body["num_cells_by_type"] for name, body in json.loads(stat.read_text())["modules"].items()
-    }
+def count(
+    netlist: Path, cells: dict[str, tuple[str, int]], top: str
+) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Resources of the whole and of each part of the card, from a flattened netlist (``write_json``).
 
-    def add(into: dict[str, int], module: str) -> None:
-        for kind, number in modules[module].items():
-            kind = kind.lstrip("\\")
-            if kind in cells:
-                name, each = cells[kind]
-                into[name] = into.get(name, 0) + each * number
-            elif kind in modules:
-                for _ in range(number):
-                    add(into, kind)
+    A cell belongs to the part whose name it bears, or else to the part that names its output; what logic optimisation
+    has left without either is ``shared``.
+    """
+    module = json.loads(netlist.read_text())["modules"][top]
+    part_of = re.compile(r"(?:harness\.)?(?:card\.)(\w+)\.|^(\w+)\.")
 
+    def part(name: str) -> str | None:
+        found = part_of.match(name)
+        return (found[1] or found[2]) if found else None
+
+    owners: dict[int | str, str] = {}
+    for name, net in module["netnames"].items():
+        owner = part(name)
+        if owner:
+            for bit in net["bits"]:
+                owners.setdefault(bit, owner)
     total: dict[str, int] = {}
-    add(total, top)
-    card = next((name for name in modules if re.fullmatch(r"(.*\.)?card", name)), top)
     blocks: dict[str, dict[str, int]] = {}
-    for kind, number in modules[card].items():
-        kind = kind.lstrip("\\")
-        if kind in modules:
-            part: dict[str, int] = {}
-            for _ in range(number):
-                add(part, kind)
-            blocks[kind.rsplit(".", 1)[-1]] = part
+    for name, cell in module["cells"].items():
+        if cell["type"] not in cells:
+            continue
+        kind, each = cells[cell["type"]]
+        total[kind] = total.get(kind, 0) + each
+        outputs = (
+            bit
+            for port, direction in cell.get("port_directions", {}).items()
+            if direction == "output"
+            for bit in cell["connections"][port]
+        )
+        owner = part(name) or next((owners[bit] for bit in outputs if bit in owners), "shared")
+        block = blocks.setdefault(owner, {})
+        block[kind] = block.get(kind, 0) + each
     return total, blocks
 
 
@@ -120,22 +130,10 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     source.write_text(rtlil.convert(Top(profile), name="top", emit_src=False))
     figures = Figures(profile.name, "ecp5", wanted_mhz=profile.clock_hz / 1e6)
 
-    _say("yosys, hierarchy kept: resources per block")
-    stat = out / "stat.json"
-    run(
-        [YOSYS, "-q", "-p", f"read_rtlil {source}; synth_ecp5 -noflatten -top top; tee -q -o {stat} stat -json"],
-        out / "blocks.log",
-    )
-    figures.total, figures.blocks = count(stat, _ECP5_CELLS, "top")
-
-    _say("yosys, flattened")
+    _say("yosys: synth_ecp5")
     netlist = out / "top.json"
-    flat = out / "flat.json"
-    run(
-        [YOSYS, "-q", "-p", f"read_rtlil {source}; synth_ecp5 -top top -json {netlist}; tee -q -o {flat} stat -json"],
-        out / "yosys.log",
-    )
-    figures.total, _ = count(flat, _ECP5_CELLS, "top")
+    run([YOSYS, "-p", f"read_rtlil {source}; synth_ecp5 -top top -json {netlist}"], out / "yosys.log")
+    figures.total, figures.blocks = count(netlist, _ECP5_CELLS, "top")
 
     _say("nextpnr: place and route (some minutes)")
     config = out / "top.config"
@@ -162,18 +160,17 @@ def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
     source = out / "card.il"
     source.write_text(rtlil.convert(Card(profile), name="card", emit_src=False))
     _say("yosys synth_xilinx: utilisation")
-    stat = out / "stat.json"
+    netlist = out / "card.json"
     run(
         [
             YOSYS,
-            "-q",
             "-p",
-            f"read_rtlil {source}; synth_xilinx -family xcup -top card -noiopad; tee -q -o {stat} stat -json",
+            f"read_rtlil {source}; synth_xilinx -family xcup -flatten -top card -noiopad; write_json {netlist}",
         ],
         out / "yosys.log",
     )
     figures = Figures(profile.name, "xcup")
-    figures.total, figures.blocks = count(stat, _XILINX_CELLS, "card")
+    figures.total, figures.blocks = count(netlist, _XILINX_CELLS, "card")
     return figures
 
 
