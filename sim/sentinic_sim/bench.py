@@ -267,7 +267,7 @@ def host_figures(bench: Bench, frames: int) -> None:
 def flow_figures(bench: Bench, descriptors: int) -> None:
     """Ring to exact flow records on one core."""
     from sentinic.driver.records import DESCRIPTOR_DTYPE
-    from sentinic.monitor.flows import FlowTable
+    from sentinic.monitor.flows import FlowMeter
 
     for flows in (1000, 1_000_000):
         rows = np.zeros(descriptors, DESCRIPTOR_DTYPE)
@@ -276,10 +276,10 @@ def flow_figures(bench: Bench, descriptors: int) -> None:
         rows["destination"][:, 15] = 7
         rows["protocol"], rows["ip_length"], rows["wire_length"] = 6, 46, 60
         rows["timestamp"] = np.arange(descriptors)
-        FlowTable().update(rows[:16])
+        FlowMeter().update(rows[:16])
 
         def work(rows: Any = rows) -> None:
-            FlowTable().update(rows)
+            FlowMeter().update(rows)
 
         seconds = best(work, 3)
         bench.add(
