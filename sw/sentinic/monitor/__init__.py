@@ -1,0 +1,1 @@
+"""What the host makes of ring records: flows, connections and their log."""
