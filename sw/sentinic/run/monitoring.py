@@ -1,6 +1,5 @@
 """The connection monitor as an output of a run: ``conn.log`` and ``report.html``."""
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinic.monitor.connections import ConnectionTracker
-from sentinic.monitor.connlog import conn_log_lines
-from sentinic.run.files import LineFile
+from sentinic.monitor.connlog import write_conn_log
 from sentinic.run.outputs import Bytes, Descriptors
-
-#: Lines written at a time.
-_PART = 8192
 
 
 class Monitor:
@@ -22,7 +17,7 @@ class Monitor:
     def __init__(self, path: Path | None, *, ignore_checksums: bool) -> None:
         """``path`` of the log; ``None`` writes none, the connections are wanted for the report only."""
         self._tracker = ConnectionTracker(ignore_checksums=ignore_checksums)
-        self._log = LineFile(path) if path is not None else None
+        self._path = path
         self._rows: npt.NDArray[np.void] | None = None
 
     def take(self, ring: int, descriptors: Descriptors, data: Bytes) -> None:
@@ -31,13 +26,8 @@ class Monitor:
 
     def finish(self) -> None:
         self._rows = self._tracker.finish()
-        if self._log is not None:
-            try:
-                lines = conn_log_lines(self._rows)
-                while part := list(islice(lines, _PART)):
-                    self._log.append("".join(part), len(part))
-            finally:
-                self._log.close()
+        if self._path is not None:
+            write_conn_log(self._path, self._rows)
 
     def write_report(self, path: Path, summary: dict[str, Any]) -> None:
         """``report.html``; ``summary`` is the run's, with its traffic."""
