@@ -262,9 +262,12 @@ def _touch(row: I64, table: I64, connections: Records, ends: Records, tracker: I
     entry = table[value & (table.shape[0] - 1)]
     if entry:
         connection = connections[(entry & 0xFFFFFFFF) - 1]
-        tracker[T_TOUCHED] ^= connection.orig_low ^ connection.timers ^ connection.seen
+        seen = connection.orig_low ^ connection.timers ^ connection.missed ^ connection.letters
         if connection.ends >= 0:
-            tracker[T_TOUCHED] ^= ends[connection.ends].start_seq ^ ends[connection.ends + 1].start_seq
+            for side in range(2):
+                end = ends[connection.ends + side]
+                seen ^= end.start_seq ^ end.pending ^ end.blocks ^ end.state
+        tracker[T_TOUCHED] ^= seen
 
 
 @jit
