@@ -118,7 +118,8 @@ class ConnectionTracker:
             self._rows = rows
         table.remove_all(self._table, self._connections, self._ends, self._blocks, self._rows.view(_ROW), self._tracker)
         rows = self._rows[: self._tracker[state.T_ROWS]]
-        return rows[np.lexsort((rows["serial"], rows["ts"]))]
+        order = np.lexsort((rows["serial"], rows["ts"]))
+        return rows.take(order)
 
 
 def connection_states(rows: npt.NDArray[Any]) -> npt.NDArray[np.str_]:

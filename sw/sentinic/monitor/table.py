@@ -331,10 +331,19 @@ def remove(
 
 @jit
 def remove_all(table: I64, connections: Records, ends: Records, blocks: I64, rows: Records, tracker: I64) -> None:
-    """End every connection."""
+    """End every connection; there must be room for their rows."""
     for number in range(tracker[T_TOP]):
-        if connections[number].serial >= 0:
-            remove(table, connections, ends, blocks, rows, tracker, number)
+        gone = connections[number]
+        if gone.serial >= 0:
+            write_row(gone, ends, rows[tracker[T_ROWS]])
+            tracker[T_ROWS] += 1
+            gone.serial = gone.timers = -1
+            if gone.ends >= 0:
+                release(ends[gone.ends], blocks)
+                release(ends[gone.ends + 1], blocks)
+    table[:] = 0
+    tracker[T_LIVE] = tracker[T_TOP] = tracker[T_TOP_ENDS] = 0
+    tracker[T_FREE] = tracker[T_FREE_ENDS] = -1
 
 
 @jit
