@@ -316,6 +316,7 @@ class Card(wiring.Component):
         for window in windows:
             m.d.comb += [
                 window.address.eq(bus.address),
+                window.access.eq(bus.access),
                 window.read.eq(bus.read),
                 window.write.eq(bus.write),
                 window.write_data.eq(bus.write_data),

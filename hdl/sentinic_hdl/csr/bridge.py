@@ -50,7 +50,7 @@ class AxiLiteBridge(wiring.Component):
                     m.d.sync += [self.axi.arready.eq(1), address.eq(self.axi.araddr)]
                     m.next = "READ"
             with m.State("WRITE"):
-                m.d.comb += self.bus.write.eq(whole)
+                m.d.comb += [self.bus.access.eq(1), self.bus.write.eq(whole)]
                 m.d.sync += [
                     self.axi.awready.eq(0),
                     self.axi.wready.eq(0),
@@ -65,7 +65,7 @@ class AxiLiteBridge(wiring.Component):
                     m.d.sync += self.axi.bvalid.eq(0)
                     m.next = "IDLE"
             with m.State("READ"):
-                m.d.comb += self.bus.read.eq(1)
+                m.d.comb += [self.bus.access.eq(1), self.bus.read.eq(1)]
                 m.d.sync += [
                     self.axi.arready.eq(0),
                     self.axi.rvalid.eq(1),

@@ -42,7 +42,7 @@ class CounterBank(wiring.Component):
         width = self._profile.counter_width
         take = Signal()
         m.d.comb += take.eq(self.bus.write & self.bus.write_data[0] & (self.bus.address == SNAPSHOT.address("take")))
-        with m.If(self.bus.address == SNAPSHOT.address("take")):
+        with m.If(self.bus.access & (self.bus.address == SNAPSHOT.address("take"))):
             m.d.comb += self.bus.hit.eq(1)
 
         copies = []
@@ -62,13 +62,14 @@ class CounterBank(wiring.Component):
                 m.d.sync += copy.eq(value)
             copies.append(copy)
 
-        with m.Switch(self.bus.address[2:]):
-            for index, copy in enumerate(copies):
-                word = (COUNTERS_BASE >> 2) + 2 * index
-                with m.Case(word):
-                    m.d.comb += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[:32])]
-                with m.Case(word + 1):
-                    m.d.comb += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[32:])]
+        with m.If(self.bus.access):
+            with m.Switch(self.bus.address[2:]):
+                for index, copy in enumerate(copies):
+                    word = (COUNTERS_BASE >> 2) + 2 * index
+                    with m.Case(word):
+                        m.d.comb += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[:32])]
+                    with m.Case(word + 1):
+                        m.d.comb += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[32:])]
         return m
 
 
