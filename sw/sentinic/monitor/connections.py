@@ -33,10 +33,14 @@ class ConnectionTracker:
         tcp_servers: Iterable[int] = TCP_SERVERS,
         udp_servers: Iterable[int] = UDP_SERVERS,
         datagrams: int = 256,
+        room: int = 1 << 16,
     ) -> None:
         """``ignore_checksums``: as Zeek's ``-C``.  ``vlan_key``: VLAN ids tell connections apart.  ``tcp_servers``,
         ``udp_servers``: Zeek's ``likely_server_ports``.  ``datagrams``: fragmented ones put together at once.
+        ``room``: connections held before memory must grow, which means copying; rounded up to a power of two, at least
+        64.
         """
+        self._room = 1 << max(room - 1, 63).bit_length()
         self._ports = port_bits(tcp_servers, udp_servers)
         self._tracker = np.zeros(state.T_CELLS, np.int64)
         self._tracker[state.T_IGNORE] = ignore_checksums
@@ -44,16 +48,16 @@ class ConnectionTracker:
         self._tracker[list(_FREE)] = -1
         self._tracker[state.T_NOW] = np.iinfo(np.int64).min
         self._packet = np.zeros(state.P_CELLS, np.int64)
-        self._table = np.zeros(1 << 13, np.int64)
-        self._connections: npt.NDArray[Any] = np.zeros(1 << 12, state.CONNECTION)
-        self._ends: npt.NDArray[Any] = np.zeros(1 << 13, state.ENDPOINT)
-        self._blocks = _link_blocks(np.zeros((1, 3), np.int64), 1 << 12)
-        self._rows: npt.NDArray[Any] = np.zeros(1 << 12, ROW)
+        # None of these is memory until it is touched.
+        self._table = np.zeros(2 * self._room, np.int64)
+        self._connections: npt.NDArray[Any] = np.zeros(self._room, state.CONNECTION)
+        self._ends: npt.NDArray[Any] = np.zeros(2 * self._room, state.ENDPOINT)
+        self._blocks = _link_blocks(np.zeros((1, 3), np.int64), min(self._room, 1 << 12))
+        self._rows: npt.NDArray[Any] = np.zeros(self._room, ROW)
         self._tracker[state.T_DUE] = state.NEVER
-        self._queues = [np.zeros((1 + (1 << 13), 3), np.int64) for _ in range(4)]
+        self._queues = [np.zeros((1 + 2 * self._room, 3), np.int64) for _ in range(4)]
         self._places = np.zeros((max(int(datagrams), 1), F_CELLS), np.int64)
         self._places[:, F_BEGAN] = -1
-        # Touched only where fragments come: until then it is no memory.
         self._store = np.zeros(len(self._places) * PLACE_BYTES, np.uint8)
         self._mask = np.zeros(len(self._places) * PLACE_BYTES, np.uint8)
 
@@ -104,13 +108,14 @@ class ConnectionTracker:
         return self._rows[: self._tracker[state.T_ROWS]].copy()
 
     def drain(self) -> npt.NDArray[Any]:
-        """As :meth:`rows`, and forget them: for a monitor that runs on."""
-        rows = self.rows()
+        """The connections that have ended since the last call, and forget them: for a monitor that runs on."""
+        rows = self._rows[: self._tracker[state.T_ROWS]]
+        self._rows = np.zeros(self._room, ROW)
         self._tracker[state.T_ROWS] = 0
         return rows
 
     def finish(self) -> npt.NDArray[Any]:
-        """End all connections; all rows not drained, in the order of their first packets."""
+        """End all connections; all rows not drained, in the order of their first packets.  Read them only."""
         ended = int(self._tracker[state.T_ROWS])
         if len(self._rows) < ended + self.live:
             rows = np.zeros(ended + self.live, ROW)
@@ -118,8 +123,11 @@ class ConnectionTracker:
             self._rows = rows
         table.remove_all(self._table, self._connections, self._ends, self._blocks, self._rows.view(_ROW), self._tracker)
         rows = self._rows[: self._tracker[state.T_ROWS]]
-        order = np.lexsort((rows["serial"], rows["ts"]))
-        return rows.take(order)
+        # Those that never ended are in that order already, and are most rows of a short capture.
+        later, same = rows["ts"][1:] > rows["ts"][:-1], rows["ts"][1:] == rows["ts"][:-1]
+        if np.all(later | same & (rows["serial"][1:] > rows["serial"][:-1])):
+            return rows
+        return rows.take(np.lexsort((rows["serial"], rows["ts"])))
 
 
 def connection_states(rows: npt.NDArray[Any]) -> npt.NDArray[np.str_]:

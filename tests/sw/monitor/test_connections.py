@@ -221,7 +221,8 @@ def test_vlans_tell_connections_apart_only_when_asked_to() -> None:
     assert [(row["vlan"], row["inner_vlan"]) for row in rows] == [(-1, -1), (1, 2), (2, 3)]
 
 
-def test_many_connections_make_everything_grow() -> None:
+@pytest.mark.parametrize("room", [1, 100])
+def test_many_connections_make_everything_grow(room: int) -> None:
     """More connections, timers, holes and rows than there is room for at first."""
     count = 6000
     ports = range(20000, 20000 + count)
@@ -234,7 +235,7 @@ def test_many_connections_make_everything_grow() -> None:
             at = 36 if step == 1 else 34
             octets[at : at + 2] = port.to_bytes(2, "big")
             built.append(Frame(bytes(octets), step * 1000))
-    tracker = ConnectionTracker(ignore_checksums=True)
+    tracker = ConnectionTracker(ignore_checksums=True, room=room)
     descriptors, data_ring = records_of_capture(built)
     tracker.update(descriptors, data_ring)
     assert tracker.live == count
@@ -251,8 +252,11 @@ def test_rows_can_be_drained_while_it_runs() -> None:
     assert not len(tracker.drain())
     tracker.update(*records_of_capture(frames([(500, udp(True, dport=1))])))
     assert tracker.rows()["resp_p"].tolist() == [7777]
-    assert tracker.drain()["resp_p"].tolist() == [7777]
-    assert tracker.finish()["resp_p"].tolist() == [1]
+    drained = tracker.drain()
+    tracker.update(*records_of_capture(frames([(1000, udp(True, dport=2))])))
+    assert drained["resp_p"].tolist() == [7777]
+    assert tracker.drain()["resp_p"].tolist() == [1]
+    assert tracker.finish()["resp_p"].tolist() == [2]
 
 
 def test_a_slot_beyond_the_data_ring_is_an_error() -> None:
