@@ -11,7 +11,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -20,12 +20,25 @@ from pathlib import Path
 from sentinic.abi.profiles import PROFILES, Profile
 from sentinic.errors import BuildError
 
-__all__ = ["Design", "Model", "build_model", "card_design", "find_compiler", "models_folder"]
+__all__ = [
+    "Design",
+    "Model",
+    "Progress",
+    "build_model",
+    "card_design",
+    "find_compiler",
+    "fingerprint",
+    "known_profile",
+    "models_folder",
+    "package_folder",
+    "stored",
+]
 
 HARNESS = Path(__file__).parent / "harness"
-LIBRARY = "card.so"
+#: What a model is recognised by: the native one's library, and cocotb's program.
+LIBRARY, PROGRAM = PRODUCTS = ("card.so", "card")
 #: Models kept in the cache, the latest used first.
-KEPT_MODELS = 12
+KEPT_MODELS = 16
 #: Our own files that decide what is built.
 STEPS = ("compile.py", "registered.py", "verilog.py")
 #: Tried in this order; a version of clang may be installed without a plain name.
@@ -49,7 +62,7 @@ class Design:
     sources: tuple[Path, ...]
 
 
-def _package(name: str) -> Path:
+def package_folder(name: str) -> Path:
     """The folder of an importable package, without importing it (nor its parents' modules twice)."""
     top, _, rest = name.partition(".")
     spec = util.find_spec(top)
@@ -60,12 +73,12 @@ def _package(name: str) -> Path:
 
 def card_design() -> Design:
     """The card itself."""
-    return Design("card", "sentinic_hdl.card:Card", (_package("sentinic_hdl"), _package("sentinic.abi")))
+    return Design("card", "sentinic_hdl.card:Card", (package_folder("sentinic_hdl"), package_folder("sentinic.abi")))
 
 
 @dataclass(frozen=True)
 class Model:
-    """A built model: the shared library, and what it was made from.
+    """A built model: the shared library, or cocotb's program, and what it was made from.
 
     ``cached`` tells that it was there already; ``seconds`` what building or looking it up took.
     """
@@ -79,6 +92,10 @@ class Model:
     @property
     def library(self) -> Path:
         return self.folder / LIBRARY
+
+    @property
+    def program(self) -> Path:
+        return self.folder / PROGRAM
 
     @property
     def verilog(self) -> Path:
@@ -133,51 +150,81 @@ def build_model(
     Raises :class:`BuildError` when the profile is unknown, a tool is missing or one fails.
     """
     started = time.monotonic()
-    if profile_name not in PROFILES:
-        raise BuildError(f"profile must be one of {', '.join(PROFILES)}, not {profile_name!r}")
-    profile = PROFILES[profile_name]
+    profile = known_profile(profile_name)
     design = design or card_design()
     compiler = compiler or find_compiler()
-    cache = models_folder()
     stem = f"{design.name}-{profile.name}{'-trace' if trace else ''}"
-    folder = cache / f"{stem}-{_fingerprint(design, profile, trace=trace, compiler=compiler)}"
 
-    def found(*, cached: bool) -> Model:
-        return Model(folder, profile, trace, cached, time.monotonic() - started)
+    def make(work: Path) -> None:
+        from sentinic_sim import compile as steps  # slow to import, and a cached start is not
 
-    if not rebuild and (folder / LIBRARY).exists():
+        with steps.shown(stem, progress) as report:
+            steps.build(design, profile, work, trace=trace, compiler=compiler, progress=report)
+
+    digest = fingerprint(design, profile, trace=trace, compiler=compiler)
+    folder, cached = stored(f"{stem}-{digest}", LIBRARY, make, lock=stem, rebuild=rebuild)
+    return Model(folder, profile, trace, cached, time.monotonic() - started)
+
+
+def known_profile(name: str) -> Profile:
+    """The profile called ``name``.  Raises :class:`BuildError` when there is none."""
+    if name not in PROFILES:
+        raise BuildError(f"profile must be one of {', '.join(PROFILES)}, not {name!r}")
+    return PROFILES[name]
+
+
+def stored(
+    name: str, product: str, make: Callable[[Path], None], *, lock: str, rebuild: bool = False
+) -> tuple[Path, bool]:
+    """The folder ``name`` of the cache, and whether it was there.
+
+    ``make`` is called with a temporary folder if it was not, and leaves ``product`` in there, one of
+    :data:`PRODUCTS`.  One process at a time does so among those of one ``lock``.  Raises :class:`BuildError`.
+    """
+    cache = models_folder()
+    folder = cache / name
+    if not rebuild and (folder / product).exists():
         os.utime(folder)
-        return found(cached=True)
+        return folder, True
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BuildError(f"models are built in {cache}, which cannot be made: {error.strerror}") from error
-    with _locked(cache / f".{stem}.lock"):
+    with _locked(cache / f".{lock}.lock"):
         # Another process may have built it while this one waited.
-        if not rebuild and (folder / LIBRARY).exists():
-            return found(cached=True)
-        from sentinic_sim import compile as steps  # what follows is slow to import, and a cached start is not
-
-        work = Path(tempfile.mkdtemp(prefix=f".{stem}-", dir=cache))
+        if not rebuild and (folder / product).exists():
+            return folder, True
+        work = Path(tempfile.mkdtemp(prefix=f".{lock}-", dir=cache))
         try:
-            with steps.shown(stem, progress) as report:
-                steps.build(design, profile, work, trace=trace, compiler=compiler, progress=report)
+            make(work)
             shutil.rmtree(folder, ignore_errors=True)
             work.rename(folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     _prune(cache, keep=folder)
-    return found(cached=False)
+    return folder, False
 
 
-def _fingerprint(design: Design, profile: Profile, *, trace: bool, compiler: str) -> str:
-    """A hash of all that decides what the library does: sources by content, tools by version, the compiler by file."""
+def fingerprint(
+    design: Design,
+    profile: Profile,
+    *,
+    trace: bool,
+    compiler: str,
+    steps: Sequence[str] = STEPS,
+    tools: Sequence[str] = TOOLS,
+    places: str = "",
+) -> str:
+    """A hash of all that decides what a model does: sources by content, tools by version, the compiler by file.
+
+    ``places``: paths that the model refers to.
+    """
     digest = hashlib.sha256()
-    for source in (*design.sources, HARNESS, *(Path(__file__).with_name(name) for name in STEPS)):
+    for source in (*design.sources, HARNESS, *(Path(__file__).with_name(name) for name in steps)):
         for path in _files(source):
             digest.update(f"\0{path.name}\0".encode())
             digest.update(path.read_bytes())
-    for tool in TOOLS:
+    for tool in tools:
         try:
             digest.update(f"\0{tool} {metadata.version(tool)}".encode())
         except metadata.PackageNotFoundError:
@@ -185,6 +232,7 @@ def _fingerprint(design: Design, profile: Profile, *, trace: bool, compiler: str
     program = Path(compiler).resolve().stat()
     digest.update(f"\0{compiler} {program.st_size} {program.st_mtime_ns}".encode())
     digest.update(f"\0{design.name} {design.factory} {profile!r} {trace} {platform.machine()} {_processor()}".encode())
+    digest.update(places.encode())
     return digest.hexdigest()[:16]
 
 
@@ -217,7 +265,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _prune(cache: Path, keep: Path) -> None:
     """Remove all but the models used last, and what killed builds left more than an hour ago."""
     models = sorted(
-        (path for path in cache.iterdir() if (path / LIBRARY).exists() and not path.name.startswith(".")),
+        (path for path in cache.iterdir() if _is_model(path) and not path.name.startswith(".")),
         key=lambda path: path.stat().st_mtime,
         reverse=True,
     )
@@ -229,3 +277,7 @@ def _prune(cache: Path, keep: Path) -> None:
     for path in [*models[KEPT_MODELS:], *leftovers]:
         if path != keep:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_model(path: Path) -> bool:
+    return any((path / product).exists() for product in PRODUCTS)

@@ -20,12 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sentinic.abi.profiles import PROFILES, Profile
+from sentinic.abi.profiles import Profile
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.memory import DmaRegion, unique_name
 from sentinic.errors import TransportError
+from sentinic_sim import gtkwave
+from sentinic_sim.build import Model, Progress
 from sentinic_sim.cocotb_build import cocotb_model
-from sentinic_sim.gtkwave import save_file
 from sentinic_sim.native import FIRST_BUS_ADDRESS, GUARD_BYTES, IDLE_CYCLES, STUCK_CYCLES
 
 __all__ = ["CocotbTransport", "open_cocotb"]
@@ -53,17 +54,16 @@ class CocotbTransport:
 
     Parameters
     ----------
-    profile: of the model
-    folder: the built model, from :func:`sentinic_sim.cocotb_build.cocotb_model`
+    model: from :func:`sentinic_sim.cocotb_build.cocotb_model`
     idle_cycles: quiet cycles after which :meth:`step` takes the card for idle
     timeout: seconds after which a simulator that does not answer counts as hung
-    wave: write waveforms (FST) into this file, and a GTKWave save file beside it; needs a model built with ``waves``
+    wave: write waveforms (FST) into this file, and a GTKWave save file ``*.gtkw`` beside it; needs a model built with
+        ``waves``
     """
 
     def __init__(
         self,
-        profile: Profile,
-        folder: Path,
+        model: Model,
         *,
         idle_cycles: int = IDLE_CYCLES,
         timeout: float = ANSWER_SECONDS,
@@ -71,37 +71,40 @@ class CocotbTransport:
     ) -> None:
         if idle_cycles < 1:
             raise ValueError(f"idle_cycles must be at least 1, not {idle_cycles}")
-        self.profile = profile
+        if wave is not None and not model.trace:
+            raise ValueError("wave must be None for a model built without waves")
+        self.model = model
         self.idle_cycles = idle_cycles
         self.stop_reason = "idle"  #: why the last step ended: one of "idle", "cycles", "irq", "stuck"
         self._timeout = timeout
         self._numbers = itertools.count()
         self._regions: dict[str, DmaRegion] = {}
         self._next_bus = FIRST_BUS_ADDRESS
+        if wave is not None:
+            wave = gtkwave.prepare(wave)
+            gtkwave.save_file(wave, model.verilog, scope="card")
         self._work = Path(tempfile.mkdtemp(prefix="sentinic-cocotb-"))
         self._log = self._work / "simulator.log"
-        wave = None if wave is None else Path(wave).absolute()
         try:
-            self._process, self._socket = _start(profile, folder, self._work, self._log, wave)
-        except OSError as error:
+            self._process, self._socket = _start(model, self._work, self._log, wave)
+        except BaseException:
             shutil.rmtree(self._work, ignore_errors=True)
-            raise TransportError(f"the simulator {folder / 'card'} cannot be started: {error.strerror}") from error
+            raise
         # Also at interpreter exit, so that neither process nor shared memory stays behind.
         self._finalizer = weakref.finalize(
             self, _release, self._process, self._socket, self._regions, self._work, os.getpid()
         )
         try:
-            groups = self._ask("signals")
-            if wave is not None:
-                save_file(wave.with_suffix(".gtkw"), wave, groups)
-        except OSError as error:
-            self.close()
-            raise TransportError(f"no save file can be written beside {wave}: {error.strerror}") from error
+            self._ask("status")  # it runs, or this says why not
         except BaseException:
             self.close()
             raise
 
     # --- The driver's seam ---
+
+    @property
+    def profile(self) -> Profile:
+        return self.model.profile
 
     @property
     def cycles(self) -> int:
@@ -295,17 +298,18 @@ class CocotbTransport:
 
 
 def open_cocotb(
-    profile_name: str, *, wave: Path | str | None = None, waves: Path | str | None = None, **options: Any
+    profile_name: str, *, wave: Path | str | None = None, progress: Progress | None = None, **options: Any
 ) -> CocotbTransport:
     """Build the cocotb model of ``profile_name`` if need be, start it and open it.
 
-    ``wave`` (or ``waves``): an FST file to write, with a GTKWave save file ``*.gtkw`` beside it.  ``options``: see
-    :class:`CocotbTransport`.  Raises :class:`sentinic.errors.BuildError` when it does not build and
-    :class:`TransportError` when it does not start.
+    ``wave``, ``options``: see :class:`CocotbTransport`.  Raises :class:`sentinic.errors.BuildError` when it does not
+    build, :class:`sentinic.errors.OutputError` when the waveforms cannot be written, and :class:`TransportError` when
+    it does not start.
     """
-    wave = wave if wave is not None else waves
-    _, folder = cocotb_model(profile_name, waves=wave is not None)
-    return CocotbTransport(PROFILES[profile_name], folder, wave=wave, **options)
+    if wave is not None:
+        wave = gtkwave.prepare(wave)  # before the model is built
+    model = cocotb_model(profile_name, waves=wave is not None, progress=progress)
+    return CocotbTransport(model, wave=wave, **options)
 
 
 def _check_address(address: int) -> None:
@@ -313,11 +317,9 @@ def _check_address(address: int) -> None:
         raise ValueError(f"address of a register must be a multiple of 4, not {address:#x}")
 
 
-def _start(
-    profile: Profile, folder: Path, work: Path, log: Path, wave: Path | None
-) -> tuple[subprocess.Popen[bytes], Connection]:
+def _start(model: Model, work: Path, log: Path, wave: Path | None) -> tuple[subprocess.Popen[bytes], Connection]:
     ours, theirs = Pipe()
-    command = [str(folder / "card")]
+    command = [str(model.program)]
     if wave is not None:
         command += ["--trace", "--trace-file", str(wave)]
     try:
@@ -325,7 +327,7 @@ def _start(
             process = subprocess.Popen(
                 command,
                 cwd=work,
-                env=_environment(profile, theirs.fileno(), work),
+                env=_environment(model.profile, theirs.fileno(), work),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -333,6 +335,9 @@ def _start(
                 # Ctrl-C at the terminal is for us; the simulator is told when we go.
                 start_new_session=True,
             )
+    except OSError as error:
+        ours.close()
+        raise TransportError(f"the simulator {model.program} cannot be started: {error.strerror}") from error
     except BaseException:
         ours.close()
         raise

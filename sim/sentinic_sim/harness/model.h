@@ -21,7 +21,8 @@ constexpr unsigned PORTS = 2;
 class Model {
 public:
     VerilatedContext context;
-    Vcard top{&context, "card"};
+    Vcard top{&context, "TOP"};
+    uint64_t half_picoseconds = 2000;  // of half a cycle, for waveforms; Verilator's unit of time is 1 ps
 
     ~Model() { stop_trace(); }
 
@@ -81,8 +82,8 @@ public:
 private:
 #ifdef SN_TRACE
     VerilatedFstC* writer = nullptr;
-    uint64_t half = 0;
-    void dump() { if (writer) writer->dump(half++); }
+    uint64_t time = 0;
+    void dump() { if (writer) { writer->dump(time); time += half_picoseconds; } }
     void stop_trace() { if (writer) { writer->close(); delete writer; writer = nullptr; } }
 #else
     void dump() {}
