@@ -121,4 +121,4 @@ def open_datagram(store: U8, places: I64, place: int, ignore: int, packet: I64) 
         past = int64(extensions(store, at, at + size, row[F_PROTOCOL], packet))
         if past < 0:
             return DROP
-    return open_transport(store, past, at + size, size - (past - at), ignore, packet)
+    return open_transport(store, past, at + size, size - (past - at), ignore, False, packet)

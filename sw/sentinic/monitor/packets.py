@@ -53,6 +53,7 @@ from sentinic.monitor.words import be16, be32, le64
 
 #: What an IPv4-mapped address has before the IPv4 address, as the low half of ``le64``.
 _MAPPED = 0xFFFF0000
+VXLAN_PORT = 4789
 #: Bytes of an Ethernet header's addresses.
 _ADDRESSES = 12
 _NETWORK, _TRANSPORT, _PAYLOAD, _LENGTH = (
@@ -96,15 +97,12 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
         return open_ip(data, at, frame + captured, frame + wire, ignore, packet)
     protocol = last >> 16 & 0xFF
     total = last & 0xFFFF
-    if last >> words.IP_VERSION & 3 == 1:
-        # Headers between the two (AH) are not opened by Zeek; without a length only when checksums do not matter.
-        plain = transport - network == (int64(data[at]) & 15) * 4 and protocol != ICMPV6
-        if be16(data, at + 2) == 0 and not ignore:
-            return DROP
+    # What is plain has no header between the two (AH is not opened by Zeek), and tells its length.
+    version4 = last >> words.IP_VERSION & 3 == 1
+    if version4:
+        plain = transport - network == (int64(data[at]) & 15) * 4 and protocol != ICMPV6 and be16(data, at + 2) != 0
     else:
-        plain = transport - network == 40
-        if protocol == ICMP:
-            plain = False
+        plain = transport - network == 40 and protocol != ICMP and be16(data, at + 4) != 0
     if not plain or not (protocol == TCP or protocol == UDP or protocol == ICMP or protocol == ICMPV6):
         return open_ip(data, at, frame + captured, frame + wire, ignore, packet)
     if network + total > wire:
@@ -130,7 +128,13 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
             packet[P_FAULT] = FAULT_HEADER
     elif whole < 0:
         return DROP
-    elif protocol != UDP:
+    elif protocol == UDP:
+        # The card sums what the datagram says it is long, Zeek all that the IP packet carries; VXLAN needs no sum.
+        if not ignore and (length != whole or (destination == VXLAN_PORT and checksum == _BAD)):
+            return open_ip(data, at, frame + captured, frame + wire, ignore, packet)
+    else:
+        if begin > captured and checksum == _UNCHECKED:
+            return DROP
         packet[P_ONE_WAY], destination = counterpart(protocol, source, destination)
     have = max(min(captured - begin, whole), 0)
     if checksum == _UNCHECKED and have >= whole and not ignore:
@@ -228,11 +232,11 @@ def open_ip(data: U8, at: int, end: int, wire_end: int, ignore: int, packet: I64
     packet[P_PACKET] = at
     if version == 4:
         header = (int64(data[at]) & 15) * 4
-        total = be16(data, at + 2)
-        if total == 0:
+        total = told = be16(data, at + 2)
+        if told == 0:  # segmentation offload: as long as what was captured, yet counted as nothing
             if not ignore:
                 return DROP
-            total = min(end - at, 65535)
+            total = end - at
         if at + total > wire_end or header < 20 or header > total or header > end - at:
             return DROP
         if not ignore and ones_sum(data, at, header, 0) != 0xFFFF:
@@ -241,12 +245,14 @@ def open_ip(data: U8, at: int, end: int, wire_end: int, ignore: int, packet: I64
         packet[P_SOURCE_LOW] = le64(data, at + 8) & ~int64(0xFFFFFFFF) | _MAPPED
         packet[P_DESTINATION_LOW] = le64(data, at + 12) & ~int64(0xFFFFFFFF) | _MAPPED
         packet[P_PROTOCOL] = data[at + 9]
-        packet[P_TOTAL] = total
+        packet[P_TOTAL] = told
         packet[P_HEADER] = header
         if be16(data, at + 6) & 0x3FFF:
             packet[P_FRAGMENT] = (be16(data, at + 6) & 0x1FFF) * 8
             packet[P_MORE] = be16(data, at + 6) >> 13 & 1
             packet[P_IDENT] = be16(data, at + 4)
+            if told == 0:
+                return DROP
             if end - at >= total:
                 return WHOLE_FRAGMENT
             if packet[P_FRAGMENT]:
@@ -254,14 +260,12 @@ def open_ip(data: U8, at: int, end: int, wire_end: int, ignore: int, packet: I64
     elif version == 6:
         if end - at < 40:
             return DROP
-        total = 40 + be16(data, at + 4)
-        if total == 40 and (data[at + 6] == TCP or data[at + 6] == UDP):
-            total = min(end - at, 65535)  # segmentation offload
+        total = told = 40 + be16(data, at + 4)
         if at + total > wire_end:
             return DROP
         packet[P_SOURCE_HIGH], packet[P_SOURCE_LOW] = le64(data, at + 8), le64(data, at + 16)
         packet[P_DESTINATION_HIGH], packet[P_DESTINATION_LOW] = le64(data, at + 24), le64(data, at + 32)
-        packet[P_TOTAL] = total
+        packet[P_TOTAL] = told
         packet[P_IDENT] = -1
         past = extensions(data, at + 40, end, int64(data[at + 6]), packet)
         if past < 0 or past - at > total:
@@ -275,7 +279,13 @@ def open_ip(data: U8, at: int, end: int, wire_end: int, ignore: int, packet: I64
                 return DROP
     else:
         return DROP
-    return open_transport(data, at + header, end, total - header, ignore, packet)
+    cut = end < wire_end
+    if version == 6 and total == 40:  # segmentation offload, with which Zeek does not open TCP
+        code = open_transport(data, at + header, end, end - at - header, ignore, cut, packet)
+        if packet[P_PROTOCOL] == TCP:
+            packet[P_FAULT] = FAULT_HEADER
+        return code
+    return open_transport(data, at + header, end, total - header, ignore, cut, packet)
 
 
 @jit
@@ -324,8 +334,11 @@ def extensions(data: U8, at: int, end: int, following: int, packet: I64) -> int:
 
 
 @jit
-def open_transport(data: U8, at: int, end: int, length: int, ignore: int, packet: I64) -> int:
-    """Open what an IP packet carries in ``length`` bytes at ``at``, of which those up to ``end`` are there."""
+def open_transport(data: U8, at: int, end: int, length: int, ignore: int, cut: bool, packet: I64) -> int:
+    """Open what an IP packet carries in ``length`` bytes at ``at``, of which those up to ``end`` are there.
+
+    ``cut``: the frame, be it behind the packet, is not wholly there.
+    """
     protocol = packet[P_PROTOCOL]
     there = min(end - at, length)
     packet[P_FAULT] = FAULT_NONE
@@ -356,8 +369,11 @@ def open_transport(data: U8, at: int, end: int, length: int, ignore: int, packet
         if protocol == UDP:
             packet[P_SOURCE_PORT], packet[P_DESTINATION_PORT] = be16(data, at), be16(data, at + 2)
             packet[P_LENGTH] = be16(data, at + 4) - 8
-            if be16(data, at + 6) == 0 and packet[P_VERSION] == 4:
+            if cut:
                 check = False
+            elif be16(data, at + 6) == 0:
+                vxlan = be16(data, at + 2) == VXLAN_PORT and length > 30 and data[at + 8] & 8 != 0
+                check = check and packet[P_VERSION] == 6 and not vxlan
         else:
             kind = int64(data[at])
             packet[P_SOURCE_PORT] = kind

@@ -5,13 +5,14 @@ anywhere by addresses below 2001::/32 or by its own headers.
 """
 
 from sentinic.monitor.jit import I64, U8, int64, jit
+from sentinic.monitor.packets import VXLAN_PORT
 from sentinic.monitor.state import P_AT, P_END, P_PROTOCOL, UDP
 from sentinic.monitor.words import be16, be32
 
 NOTHING, VIOLATION = -1, -2
 
 _IP_IN_IP, _IPV6, _GRE = 4, 41, 47
-_TEREDO_PORT, _GRE_PORT, _VXLAN_PORT = 3544, 4754, 4789
+_TEREDO_PORT, _GRE_PORT = 3544, 4754
 _TEREDO_PREFIX = 0x20010000
 _NO_NEXT = 59
 
@@ -25,7 +26,7 @@ def inner_packet(data: U8, packet: I64, port: int, not_teredo: bool) -> int:
     at, end = packet[P_AT], packet[P_END]
     protocol = packet[P_PROTOCOL]
     if protocol == UDP:
-        if port == _VXLAN_PORT:
+        if port == VXLAN_PORT:
             return _ethernet(data, at + 8, end) if end - at > 8 and data[at] & 8 else NOTHING
         if port == _GRE_PORT:
             return _gre(data, at, end)

@@ -213,6 +213,68 @@ def test_more_fragmented_datagrams_than_there_are_places_drop_the_oldest() -> No
     assert sorted(rows["orig_p"].tolist()) == [2, 3]
 
 
+def test_a_packet_that_tells_no_length_is_as_long_as_it_came_and_counts_for_nothing() -> None:
+    """Segmentation offload, as Zeek sees it: sizes come from the bytes, ``orig_ip_bytes`` from the field."""
+    offloaded = tcp(True, "A", 101, 501, 1000)
+    offloaded.len = 0
+    (row,) = follow([*handshake(), (0.1, offloaded)], ignore_checksums=True)
+    assert (row["orig_bytes"], row["orig_pkts"], row["orig_ip_bytes"], row["history"]) == (1000, 3, 80, b"ShAD")
+    (row,) = follow([*handshake(), (0.1, offloaded)])
+    assert (row["orig_bytes"], row["orig_pkts"]) == (0, 2)
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_without_a_length_of_ipv6_udp_counts_its_header_and_tcp_nothing(ignore: bool) -> None:
+    ends = {"src": "2001:db8::1", "dst": "2001:db8::2", "plen": 0}
+    datagram = IPv6(**ends) / UDP(sport=1, dport=2) / bytes(100)
+    segment = IPv6(**ends) / TCP(sport=3, dport=4, flags="A") / bytes(100)
+    udp_row, tcp_row = follow([(0, datagram), (1, datagram), (2, segment)], ignore_checksums=ignore)
+    assert [udp_row[name] for name in ("orig_bytes", "orig_pkts", "orig_ip_bytes")] == [200, 2, 80]
+    assert (tcp_row["history"], tcp_row["orig_pkts"]) == (b"", 0)
+
+
+def test_zeek_sums_all_that_an_ip_packet_carries_even_behind_a_datagram() -> None:
+    datagram = IP(src=CLIENT, dst=SERVER) / UDP(bytes(udp(True)[UDP])) / (b"behind")
+    (row,) = follow([(0, datagram)])
+    assert (row["history"], row["orig_pkts"]) == (b"C", 0)
+    (row,) = follow([(0, datagram), (1, datagram)], ignore_checksums=True)
+    assert (row["history"], row["orig_bytes"], row["orig_ip_bytes"]) == (b"D", 10, 78)
+
+
+@pytest.mark.parametrize(("checksum", "history"), [(0, b"D"), (1, b"C")])
+def test_vxlan_over_ipv6_needs_no_checksum(checksum: int, history: bytes) -> None:
+    vxlan = UDP(sport=9, dport=4789, chksum=checksum) / VXLAN(vni=3, flags="Instance") / Ether() / inner()
+    rows = follow([(0, IPv6(src="fd00::1", dst="fd00::2") / vxlan)])
+    assert rows["history"].tolist() == [history, b"D"][: 2 if checksum == 0 else 1]
+
+
+@pytest.mark.parametrize(
+    ("packet", "there", "row"),
+    [
+        (ICMP(type=8) / bytes(50), 7, None),
+        (ICMP(type=8) / bytes(50), 8, (b"", 0)),  # Zeek counts whole ones only
+        (UDP(sport=1, dport=2) / bytes(50), 8, (b"D", 1)),
+        (TCP(sport=1, dport=2, options=[("NOP", None)] * 8), 20, (b"", 0)),
+        (TCP(sport=1, dport=2), 20, (b"S", 1)),
+    ],
+)
+def test_of_a_cut_packet_its_header_must_be_there(packet: Packet, there: int, row: tuple[bytes, int] | None) -> None:
+    (whole,) = frames([(0, IP(src=CLIENT, dst=SERVER) / packet)])
+    tracker = ConnectionTracker()
+    tracker.update(*records_of_capture([Frame(whole.data[: 34 + there], 0, 0, len(whole.data))]))
+    rows = tracker.finish()
+    assert [(found["history"], found["orig_pkts"]) for found in rows] == ([] if row is None else [row])
+
+
+def test_checksums_of_datagrams_in_cut_frames_are_not_looked_at() -> None:
+    """Not even when what was cut off stood behind them."""
+    (whole,) = frames([(0, IP(src=CLIENT, dst=SERVER) / UDP(sport=1, dport=2, chksum=7) / bytes(20))])
+    for wire, history in ((len(whole.data), b"C"), (len(whole.data) + 1, b"D")):
+        tracker = ConnectionTracker()
+        tracker.update(*records_of_capture([Frame(whole.data, 0, 0, wire)]))
+        assert tracker.finish()["history"].tolist() == [history]
+
+
 def test_vlans_tell_connections_apart_only_when_asked_to() -> None:
     plain = inner()
     tagged = [(0.1 * n, bytes(Ether() / Dot1Q(vlan=n) / Dot1Q(vlan=n + 1) / plain)) for n in (1, 2)]
