@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from sentinic.run.pipeline import Outcome
     from sentinic.run.session import Replay, Result
 
+_MOVING = "through the card"
+_COMPILING = "compiling reader and monitor, once"
 _OUTPUTS = ("packets", "jsonl", "conn", "summary", "report")
 
 _DESCRIPTION = """\
@@ -106,12 +108,13 @@ def run(options: argparse.Namespace) -> int:
     """``sentinic run``; returns the exit code."""
     from sentinic.cli import EXIT_CONSERVATION, EXIT_ENDED_EARLY, EXIT_INTERRUPTED, fail
     from sentinic.errors import ConservationError
+    from sentinic.jit import compiling
     from sentinic.run.session import replay
 
     request = _request(options)
-    with _progress(options.quiet) as tell:
+    with _progress(options.quiet) as (tell, compiles), compiling(compiles):
         result = replay(request, tell)
-    if not options.quiet:
+    if not options.quiet and result.summary:
         _closing(result, request)
     if isinstance(result.error, ConservationError):
         return fail(result.error, EXIT_CONSERVATION)
@@ -185,10 +188,23 @@ def _positive(text: str) -> int:
 
 
 @contextmanager
-def _progress(quiet: bool) -> "Iterator[Callable[[Outcome, float | None], None] | None]":
-    """A bar on standard error, when somebody looks at it."""
+def _progress(
+    quiet: bool,
+) -> "Iterator[tuple[Callable[[Outcome, float | None], None] | None, Callable[[str | None], None]]]":
+    """A bar on standard error when somebody looks at it; how to move it, and how to say what is being compiled.
+
+    Compiling takes half a minute the first time: that is said in a line where there is no bar.
+    """
     if quiet or not sys.stderr.isatty():
-        yield None
+        said = quiet
+
+        def say(name: str | None) -> None:
+            nonlocal said
+            if not said:
+                said = True
+                print(f"{_COMPILING} (half a minute)", file=sys.stderr, flush=True)
+
+        yield None, say
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -203,7 +219,7 @@ def _progress(quiet: bool) -> "Iterator[Callable[[Outcome, float | None], None] 
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=8) as bar:
-        task = bar.add_task("through the card", total=1.0, frames=0, speed="")
+        task = bar.add_task(_MOVING, total=1.0, frames=0, speed="")
 
         def tell(outcome: "Outcome", fraction: float | None) -> None:
             speed = f"{outcome.cycles or 0:,} cycles" if outcome.cycles else ""
@@ -212,7 +228,10 @@ def _progress(quiet: bool) -> "Iterator[Callable[[Outcome, float | None], None] 
             else:
                 bar.update(task, completed=fraction, frames=outcome.frames, speed=speed)
 
-        yield tell
+        def show(name: str | None) -> None:
+            bar.update(task, description=f"{_COMPILING}: {name}" if name else _MOVING)
+
+        yield tell, show
 
 
 def _closing(result: "Result", request: "Replay") -> None:

@@ -1,19 +1,16 @@
-"""numba for code that spreads over several files."""
+"""What compiled code of the monitor is given, and how it is handed on."""
 
-import hashlib
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import numba
 import numpy as np
-import numpy.typing as npt
 from numba.core import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+from sentinic.jit import frozen, jit
+
+__all__ = ["I64", "U8", "Record", "Records", "frozen", "int64", "jit", "lend"]
 
 # What compiled code is given, for the reader: its elements are plain integers there, which numpy's own types deny.
 U8 = Any  #: ``uint8[...]``
@@ -23,29 +20,6 @@ Record = Any
 Records = Any
 #: To a 64-bit integer, in compiled code.
 int64 = cast(Callable[[Any], int], np.int64)
-
-
-@cache
-def _stamp() -> str:
-    """One digest of all sources that compiled code of this package is made from."""
-    package = Path(__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted([*package.glob("*.py"), *(package.parent / "abi").glob("*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def jit(function: Function) -> Function:
-    """Compile at first call without the GIL, and keep the result on disk.
-
-    numba itself would miss a change in another file than the function's own: a function's cached code holds that of all
-    it calls.  So the cache is bound to the sources of the whole package and the ABI instead.
-    """
-    compiled = numba.njit(cache=True, nogil=True)(function)
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if file is not None:  # absent under NUMBA_DISABLE_JIT
-        file._source_stamp = _stamp()
-    return cast(Function, compiled)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -64,10 +38,3 @@ def lend(_context: Any, array: Any) -> Any:
         return lent._getvalue()
 
     return result(array), codegen
-
-
-def frozen(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A read-only view: numba compiles once for it, and not again for writable buffers."""
-    view = data.view()
-    view.flags.writeable = False
-    return view

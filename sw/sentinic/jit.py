@@ -1,0 +1,114 @@
+"""numba with types, with a cache on disk that holds up to several processes, and with a sign of life.
+
+numba's own cache looks at a function's own file only, though its code holds that of all it calls; and it numbers the
+files of a function's versions, so that processes which fill it at the same time take each other's code for their own.
+Here a file's name is made from all that its content depends on.
+"""
+
+import contextlib
+import hashlib
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy.typing as npt
+from numba.core import event, serialize
+
+__all__ = ["compiling", "frozen", "jit"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).parent
+
+
+def jit(function: Function) -> Function:
+    """Compile at first call without the GIL, and keep the result on disk.
+
+    What is kept counts as long as no source changes in the function's folder, in ``sentinic.abi``, or here: compiled
+    code may call, and take constants from, these only.
+    """
+    compiled = numba.njit(cache=True, nogil=True)(function)
+    kept: Any = getattr(compiled, "_cache", None)
+    if hasattr(kept, "_cache_file"):  # absent under NUMBA_DISABLE_JIT, and where nothing can be written
+        base = f"{function.__name__}-{function.__code__.co_firstlineno}"
+        kept._cache_file = _Files(Path(kept.cache_path), base, _stamp(Path(function.__code__.co_filename).parent))
+    return cast(Function, compiled)
+
+
+class _Files:
+    """The part of numba's ``IndexDataCacheFile`` that its cache calls: a file for each signature of one function."""
+
+    def __init__(self, folder: Path, base: str, stamp: str) -> None:
+        self._folder, self._base, self._stamp = folder, base, stamp
+
+    def _path(self, key: object) -> Path:
+        """``key``: signature, target and bytecode, all of which say in their ``repr`` all that they are."""
+        digest = hashlib.sha256(f"{numba.__version__} {self._stamp} {key!r}".encode()).hexdigest()
+        return self._folder / f"{self._base}.{self._stamp[:12]}.{digest[:24]}.nbc"
+
+    def load(self, key: object) -> object:
+        try:
+            # As trusted as the bytecode beside which it lies.
+            return pickle.loads(self._path(key).read_bytes())  # noqa: S301
+        except FileNotFoundError:
+            return None
+
+    def save(self, key: object, data: object) -> None:
+        """Whole or not at all; what older sources left goes away."""
+        path = self._path(key)
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        part.write_bytes(serialize.dumps(data))
+        part.replace(path)
+        for other in self._folder.glob(f"{self._base}.*.nb[ci]"):
+            if not other.name.startswith(f"{self._base}.{self._stamp[:12]}."):
+                other.unlink(missing_ok=True)
+
+    def flush(self) -> None:
+        for path in self._folder.glob(f"{self._base}.*.nb[ci]"):
+            path.unlink(missing_ok=True)
+
+
+@cache
+def _stamp(folder: Path) -> str:
+    """One digest of all sources that compiled code of a folder can come from."""
+    digest = hashlib.sha256()
+    for path in sorted({Path(__file__), *folder.glob("*.py"), *(_PACKAGE / "abi").glob("*.py")}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def compiling(tell: Callable[[str | None], None]) -> Iterator[None]:
+    """Call ``tell`` with the name of each function that begins to be compiled, and with None when that is over.
+
+    In whatever thread that happens; not for what is found on disk.
+    """
+    with event.install_listener("numba:compile", _Listener(tell)):
+        yield
+
+
+class _Listener(event.Listener):  # type: ignore[misc]  # numba has no types
+    def __init__(self, tell: Callable[[str | None], None]) -> None:
+        self._tell = tell
+        self._depth = 0  # numba compiles in one thread at a time
+
+    def on_start(self, started: Any) -> None:
+        self._depth += 1
+        self._tell(started.data["dispatcher"].py_func.__qualname__.strip("_"))
+
+    def on_end(self, ended: Any) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._tell(None)
+
+
+def frozen(data: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view: numba compiles once for it, and not again for writable buffers."""
+    view = data.view()
+    view.flags.writeable = False
+    return view
