@@ -17,6 +17,7 @@ from sentinic_hdl.interrupt import Interrupt
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
 from sentinic_hdl.parser import Parser
 from sentinic_hdl.rings.select import Select
+from sentinic_hdl.rings.switch import RingSwitch
 from sentinic_hdl.rings.types import RingConfig, copy_shape
 from sentinic_hdl.rings.writer import Writer
 from sentinic_hdl.stages import STAGES
@@ -165,7 +166,17 @@ class Card(wiring.Component):
         rings = Signal(data.ArrayLayout(RingConfig, profile.rings))
         m.d.comb += [select.rings.eq(rings), writer.rings.eq(rings)]
         for n, bank in enumerate(ring_banks):
-            self._ring(m, rings[n], bank, writer.fault[n], writer.heads[n])
+            m.submodules[f"ring_switch{n}"] = switch = RingSwitch()
+            m.d.comb += [
+                switch.wanted.eq(bank.control[0]),
+                switch.taken.eq(select.taken[n]),
+                switch.answered.eq(
+                    (writer.events.copy_written | writer.events.copy_failed) & (writer.events.ring == n)
+                ),
+                bank.status.eq(Cat(writer.fault[n], switch.busy)),
+                bank.descriptor_head.eq(writer.heads[n]),
+            ]
+            self._ring(m, rings[n], bank, switch)
 
         # --- Interrupt ---
         m.submodules.interrupt = interrupt = Interrupt(profile=profile)
@@ -209,15 +220,14 @@ class Card(wiring.Component):
         self._decode(m, bridge.bus, windows)
         return m
 
-    def _ring(self, m, config, bank, fault, head):
+    def _ring(self, m, config, bank, switch):
         m.d.comb += [
-            config.enable.eq(bank.control[0]),
+            config.enable.eq(switch.enable),
+            config.start.eq(switch.start),
             config.descriptor_base.eq(Cat(bank.descriptor_base_low, bank.descriptor_base_high)),
             config.data_base.eq(Cat(bank.data_base_low, bank.data_base_high)),
             config.spread_count.eq(bank.spread[:7]),
             config.spread_index.eq(bank.spread[8:]),
-            bank.status.eq(fault),
-            bank.descriptor_head.eq(head),
         ]
         for name in (
             "descriptor_mask",

@@ -9,8 +9,10 @@ Link
   another LLC, or an OUI other than 000000, class ``OTHER`` and no error; ``eth_type`` keeps the length.  The 802.3
   length is not otherwise used.  A VLAN TPID or a number below 0x0600 as SNAP type is just a type nobody opens.
 - MPLS: ``mpls_count`` counts labels wholly in the frame.  A fourth label without bottom-of-stack is ``MPLS_DEPTH``
-  whether more bytes follow or not.  ``IP_VERSION`` below MPLS leaves ``network_offset`` 0; by EtherType it leaves
-  it set.
+  whether more bytes follow or not.  Below the labels the first nibble tells what follows (RFC 4928): 4 and 6 are IP,
+  anything else is a pseudowire (RFC 4385), class ``OTHER`` and no error.  A pseudowire without control word whose
+  first address begins with 4 or 6 looks like IP.
+- ``IP_VERSION`` leaves ``network_offset`` set.
 - ARP sets neither ``network_offset`` nor addresses.
 IP
 - ``network_offset`` is set as soon as the type says IP, even with no byte of it in the frame.  Length is looked at
@@ -181,8 +183,6 @@ def _link(h: Headers, frame: bytes, cut: bool) -> None:
             _ipv4(h, frame, at, cut)
         elif version == 6:
             _ipv6(h, frame, at, cut)
-        else:
-            h.note(ParseError.IP_VERSION)
     elif h.eth_type == 0x0806:
         h.protocol_class = Protocol.ARP
         if at + 28 > len(frame):

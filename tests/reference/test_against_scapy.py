@@ -62,7 +62,7 @@ def differences(frame: Frame, h: Headers) -> list[str]:
     for tag, ours in zip(tags, (h.vlan0, h.vlan1), strict=False):
         same("VLAN id", ours & 0xFFF, tag.vlan)
     same("ARP", h.protocol_class == Protocol.ARP, any(isinstance(layer, ARP) for layer in layers))
-    if h.parse_error == ParseError.IP_VERSION:
+    if h.mpls_count and h.protocol_class == Protocol.OTHER and not h.parse_error:
         return found  # a pseudowire: scapy opens the Ethernet in it
     same("labels", h.mpls_count, sum(isinstance(layer, MPLS) for layer in layers))
     ip = next((layer for layer in layers if isinstance(layer, IP | IPv6)), None)

@@ -31,7 +31,8 @@ def differences(frame: Frame, h: Headers, d: Dissection) -> list[str]:
             found.append(f"{what}: {ours} here, {theirs} at tshark")
 
     if any(name == "pwethcw" for name, _ in d.layers):
-        same("pseudowire", h.parse_error, ParseError.IP_VERSION)  # Ethernet within MPLS is not opened
+        # Ethernet within MPLS is not opened.
+        same("pseudowire", (h.protocol_class, h.parse_error), (Protocol.OTHER, ParseError.NONE))
         return found
     same("network offset", h.network_offset, d.position("ip", "ipv6") or 0)
     if h.parse_error == ParseError.IPV4_HEADER_LENGTH:

@@ -71,7 +71,9 @@ LINK_ERRORS = {
     "label cut": (ether(0x8847, b"\0\0\1"), ParseError.LINK_TRUNCATED, 0x8847),
     "nothing below labels": (ether(0x8847, b"\0\0\1\x40"), ParseError.LINK_TRUNCATED, 0x8847),
     "fifth label": (ether(0x8848, b"\0\0\0\x40" * 4), ParseError.MPLS_DEPTH, 0x8848),
-    "pseudowire": (ether(0x8847, b"\0\0\1\x40\0\0\0\0" + bytes(40)), ParseError.IP_VERSION, 0x8847),
+    "pseudowire": (ether(0x8847, b"\0\0\1\x40\0\0\0\0" + bytes(40)), ParseError.NONE, 0x8847),
+    "channel of a pseudowire": (ether(0x8848, b"\0\0\1\x40\x10\0\0\x21" + bytes(40)), ParseError.NONE, 0x8848),
+    "one byte below labels": (ether(0x8847, b"\0\0\1\x40\xf0"), ParseError.NONE, 0x8847),
     "unknown type": (ether(0x88CC, b""), ParseError.NONE, 0x88CC),
 }
 

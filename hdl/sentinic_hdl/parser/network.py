@@ -78,8 +78,6 @@ class NetworkStep(wiring.Component):
                 m.d.comb += o.parse_error.eq(ParseError.IP_VERSION)
             with m.Else():
                 m.d.comb += [o.is_ip.eq(1), ip_version.eq(2)]
-        with m.Elif(below_mpls):
-            m.d.comb += o.parse_error.eq(ParseError.IP_VERSION)
 
         flags = number(octets, 6, 2)
         offset = flags[:13]

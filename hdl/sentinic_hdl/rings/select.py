@@ -42,6 +42,7 @@ class Select(wiring.Component):
     congested: there is no room for the copies of another packet behind ``o``
     fates: packets that end here
     ring_events: per ring
+    taken: a bit a ring: a packet was decided for it
     """
 
     def __init__(self, *, profile: Profile):
@@ -57,6 +58,7 @@ class Select(wiring.Component):
                 "pause": In(1),
                 "fates": Out(SelectFates),
                 "ring_events": Out(ring_events(profile)),
+                "taken": Out(profile.rings),
             }
         )
 
@@ -67,6 +69,7 @@ class Select(wiring.Component):
 
         # Stage 1: match every ring's filter.
         meta = Signal(PacketMeta)
+        matched = Signal(profile.rings)
         match = Signal(profile.rings)
         meta_valid = Signal()
         meta_done = Signal()
@@ -84,8 +87,12 @@ class Select(wiring.Component):
                 & config.filter_verdicts.bit_select(headers.verdict, 1)
                 & ((config.spread_count[1:] == 0) | (scaled[16:] == config.spread_index))
             )
+        # A packet that waits here is not for a ring that was switched off meanwhile, nor for what it is switched on as.
+        enabled = Cat(self.rings[n].enable for n in rings)
+        m.d.comb += match.eq(matched & enabled)
+        m.d.sync += matched.eq(match)
         with m.If(self.i.ready):
-            m.d.sync += [meta_valid.eq(self.i.valid), meta.eq(self.i.payload), match.eq(Cat(matches))]
+            m.d.sync += [meta_valid.eq(self.i.valid), meta.eq(self.i.payload), matched.eq(Cat(matches))]
 
         # Stage 2: sample, look for room, and emit a copy a cycle, lowest ring first.
         room = self._room(m)
@@ -129,6 +136,7 @@ class Select(wiring.Component):
         m.d.comb += [
             decided.eq(first & Mux(taking.any(), copy_ready, self.release.ready)),
             lost.eq(sampled & ~taking),
+            self.taken.eq(taking & decided.replicate(profile.rings)),
         ]
         m.d.sync += [self.fates.eq(0), self.ring_events.eq(0)]
         with m.If(decided):
@@ -146,7 +154,7 @@ class Select(wiring.Component):
                 with m.If(match[n]):
                     m.d.sync += counts[n].eq(Mux(counts[n] + 1 >= self.rings[n].sample, 0, counts[n] + 1))
         for n in rings:
-            with m.If(~self.rings[n].enable):
+            with m.If(self.rings[n].start):
                 m.d.sync += counts[n].eq(0)
 
         self._place(m, meta, chosen, rest, copy_valid, copy_ready, lost, decided)
@@ -221,7 +229,7 @@ class Select(wiring.Component):
             ]
         for n in range(profile.rings):
             mine = forward & (copy.ring == n)
-            with m.If(~self.rings[n].enable):
+            with m.If(self.rings[n].start):
                 m.d.sync += [self._data_head[n].eq(0), self._descriptor_head[n].eq(0), since[n].eq(0)]
             with m.Else():
                 with m.If(mine):

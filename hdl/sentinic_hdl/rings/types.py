@@ -13,6 +13,7 @@ class RingConfig(data.Struct):
     """The registers of one ring; see ``sentinic.abi.registers.RING``."""
 
     enable: 1
+    start: 1  # for one cycle before ``enable`` rises: the ring begins anew
     descriptor_base: 64
     descriptor_mask: 24
     data_base: 64

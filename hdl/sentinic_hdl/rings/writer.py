@@ -308,7 +308,7 @@ class Writer(wiring.Component):
             awaiting.ticket.eq(pending_head.ticket),
         ]
         for n in range(profile.rings):
-            with m.If(~self.rings[n].enable):
+            with m.If(self.rings[n].start):
                 m.d.sync += self.heads[n].eq(0)
             with m.Elif(descriptor_done & (target == n)):
                 m.d.sync += self.heads[n].eq(self.heads[n] + 1)
@@ -357,7 +357,7 @@ class Writer(wiring.Component):
             with m.Else():
                 m.d.sync += packet_failed.eq((packet_failed | failed) & ~head.packet_end)
         for n in range(self._profile.rings):
-            with m.If(~self.rings[n].enable):
+            with m.If(self.rings[n].start):
                 m.d.sync += self.fault[n].eq(0)
             with m.Elif(answered & head.descriptor & failed & (head.ticket.ring == n)):
                 m.d.sync += self.fault[n].eq(1)

@@ -45,16 +45,16 @@ public:
     bool empty() const { return pending == 0; }
 
     void submit(const SnBatch& batch) {
+        // With nothing pending the host may have let go of what it submitted before: no lane may look there again.
+        if (!pending) forget();
         batches.push_back(batch);
         pending += batch.count;
     }
 
     // Forgets every frame, also those of which the card has seen a part.
     void clear() {
-        first_batch += batches.size();
-        batches.clear();
         pending = 0;
-        for (Lane& lane : lanes) { lane = Lane(); lane.batch = first_batch; }
+        forget();
         for (unsigned port = 0; port < PORTS; port++) model.set_valid(port, false);
     }
 
@@ -96,6 +96,15 @@ private:
     bool parallel = false;
     uint64_t idle = 0;
     Random random;
+
+    void forget() {
+        first_batch += batches.size();
+        batches.clear();
+        for (Lane& lane : lanes) {
+            lane = Lane();
+            lane.batch = first_batch;
+        }
+    }
 
     void present(Lane& lane) {
         if (!lane.left) return;

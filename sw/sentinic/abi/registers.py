@@ -120,12 +120,15 @@ RING = Block(
             "control",
             0x00,
             (Field("enable", 0, 1, RW, "deliver to this ring; a rising edge begins at slot 0 with phase 1"),),
-            "Switching the ring on.  Bases and sizes must stand before.",
+            "Switching the ring on, which waits while status.busy.  Bases and sizes must stand before, and while busy.",
         ),
         Register(
             "status",
             0x04,
-            (Field("fault", 0, 1, RO, "a descriptor write failed: the ring takes nothing until switched off and on"),),
+            (
+                Field("fault", 0, 1, RO, "a descriptor write failed: the ring takes nothing until switched off and on"),
+                Field("busy", 1, 1, RO, "packets are under way to the ring's memory, also after it was switched off"),
+            ),
             "State of the ring.",
         ),
         _word(
@@ -151,7 +154,7 @@ RING = Block(
         ),
         _word("descriptor_tail", 0x20, RW, "descriptors that the host has done with, modulo 2^32", "descriptors"),
         _word("data_tail", 0x24, RW, "slots that the host has done with, modulo 2^26", "slots of 64 bytes", width=26),
-        _word("descriptor_head", 0x28, RO, "descriptors written, modulo 2^32", "descriptors"),
+        _word("descriptor_head", 0x28, RO, "descriptors written since switched on, modulo 2^32", "descriptors"),
         _word("filter_ports", 0x2C, RW, "bit n: take packets of port n", width=4, reset=0xF),
         _word("filter_protocols", 0x30, RW, "bit n: take packets of Protocol n", width=16, reset=0xFFFF),
         _word("filter_verdicts", 0x34, RW, "bit n: take packets of Verdict n", width=16, reset=0xFFFF),

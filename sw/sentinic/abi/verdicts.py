@@ -58,7 +58,7 @@ class ParseError(IntEnum):
     LINK_TRUNCATED = 1  #: the frame ends within VLAN tags, MPLS labels or LLC/SNAP
     VLAN_DEPTH = 2  #: a third VLAN tag
     MPLS_DEPTH = 3  #: a fifth MPLS label
-    IP_VERSION = 4  #: version field disagrees with the EtherType, or is neither 4 nor 6 below MPLS
+    IP_VERSION = 4  #: version field disagrees with the EtherType
     IP_TRUNCATED = 5  #: the frame ends within the fixed IP header or the IPv4 options
     IPV4_HEADER_LENGTH = 6  #: IHL below 5
     #: total length below the header length (0, used with segmentation offload, is taken as the frame's)

@@ -17,7 +17,7 @@ from sentinic.abi.registers import RING, RING_MARGIN_DESCRIPTORS, RING_MARGIN_SL
 from sentinic.driver.control import ControlPage
 from sentinic.driver.memory import DmaRegion, unique_name
 from sentinic.driver.records import DESCRIPTOR_DTYPE
-from sentinic.errors import RingError
+from sentinic.errors import DeviceError, RingError
 
 if TYPE_CHECKING:
     from sentinic.driver.device import Device
@@ -38,6 +38,8 @@ MAX_FRAME_SLOTS = (HEADROOM + MAX_FRAME_BYTES + SLOT_ALIGNMENT - 1) // SLOT_ALIG
 _PHASE = np.uint32(DESCRIPTOR.bit("status", "phase").mask)
 _SPIN_SECONDS = 50e-6
 _SLEEP_SECONDS = (50e-6, 2e-3)
+#: How long what is under way to a ring may take: cycles at a time, and how many times.
+_DRAIN_CYCLES, _DRAIN_STEPS = 1000, 10_000
 
 
 def frame_slots(captured_length: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
@@ -215,6 +217,7 @@ class Ring(RingReader):
 
     def enable(self) -> None:
         """Switch the ring on, empty; it begins at slot 0 with phase 1."""
+        self._drain()  # if it was switched off by its register alone
         self.descriptors["status"] = 0
         self.position = self.data_position = 0
         self._forwarded = (0, 0)
@@ -226,8 +229,12 @@ class Ring(RingReader):
         self.registers.write("control", 1, "enable")
 
     def disable(self) -> None:
-        """Switch the ring off; what it holds can still be read."""
+        """Switch the ring off, and wait for what is under way to it; what it holds can still be read.
+
+        Raises :class:`DeviceError` when the bus does not let it come to an end: the memory is still the card's then.
+        """
         self.registers.write("control", 0, "enable")
+        self._drain()
 
     @property
     def faulted(self) -> bool:
@@ -282,10 +289,21 @@ class Ring(RingReader):
     def close(self) -> None:
         """Switch the ring off and give its memory back; observers see it as no longer running."""
         if self._regions:
-            self.disable()
-            self.page["running"] = 0
-            self.page.region.close()
-            self._drop_regions()
+            try:
+                self.disable()
+            finally:
+                self.page["running"] = 0
+                self.page.region.close()
+                self._drop_regions()
+
+    def _drain(self) -> None:
+        for _ in range(_DRAIN_STEPS):
+            if not self.registers.read("status", "busy"):
+                return
+            self.device.transport.step(_DRAIN_CYCLES)
+        raise DeviceError(
+            f"ring {self.name!r}: packets are still under way to its memory after {_DRAIN_STEPS * _DRAIN_CYCLES} cycles"
+        )
 
     def _drop_regions(self) -> None:
         for region in self._regions:

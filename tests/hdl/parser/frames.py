@@ -83,6 +83,8 @@ def _link(r: random.Random, version: int) -> bytes:
         labels = r.choice((1, 1, 2, 3, 4, 5))
         for n in range(labels):
             eth_type += r.randbytes(2) + bytes([r.randrange(256) & 0xFE | (n == labels - 1)]) + r.randbytes(1)
+        if _odd(r, 0.1):
+            eth_type += bytes([r.randrange(256)]) + r.randbytes(3)  # the control word of a pseudowire, usually
     if r.random() < 0.15:
         llc = b"\xaa\xaa\x03\0\0\0"
         if _odd(r, 0.2):
