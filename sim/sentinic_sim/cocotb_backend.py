@@ -37,8 +37,10 @@ SERVER = "sentinic_sim.cocotb_server"
 SOCKET, PORTS, PERIOD = "SENTINIC_COCOTB_SOCKET", "SENTINIC_COCOTB_PORTS", "SENTINIC_COCOTB_PERIOD"
 #: Seconds in which the simulator answers any request; a step answers in slices far shorter.
 ANSWER_SECONDS = 120.0
+#: Seconds in which it starts, on a busy machine.
+START_SECONDS = 120.0
 #: Seconds in which it ends when told to, writing out its waveforms.
-CLOSE_SECONDS = 20.0
+CLOSE_SECONDS = 60.0
 #: Frames sent in one message.
 SEND_FRAMES = 4096
 #: Lines of the simulator's log in an error.
@@ -76,7 +78,7 @@ class CocotbTransport:
         self.model = model
         self.idle_cycles = idle_cycles
         self.stop_reason = "idle"  #: why the last step ended: one of "idle", "cycles", "irq", "stuck"
-        self._timeout = timeout
+        self._timeout = START_SECONDS
         self._numbers = itertools.count()
         self._regions: dict[str, DmaRegion] = {}
         self._next_bus = FIRST_BUS_ADDRESS
@@ -99,6 +101,7 @@ class CocotbTransport:
         except BaseException:
             self.close()
             raise
+        self._timeout = timeout
 
     # --- The driver's seam ---
 

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import cocotb
@@ -40,6 +39,8 @@ SLICE_SECONDS = 0.2
 LOOK_CYCLES = 32
 #: Cycles in which a register access is answered, or never.
 BUS_TIMEOUT = 100_000
+#: Seconds in which a killed process is gone, once its files are closed.
+GONE_SECONDS = 5.0
 #: Frames a source holds while it presents one: enough to go on without a gap.
 SOURCE_FRAMES = 1
 MAX_WIRE_LENGTH = 0xFFFF
@@ -262,12 +263,25 @@ class CardServer:
                         self.frames += 1
 
 
+def _tidy_up(host: int) -> None:
+    """When the process ``host`` was killed, nobody else takes the names of its shared memory away."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while os.getppid() == host:
+        if time.monotonic() > deadline:
+            return  # it lives, and has closed the socket only
+        time.sleep(0.01)
+    for path in SHARED_FOLDER.glob("sentinic-*"):
+        if f"-{host}-" in path.name:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 @cocotb.test()
 async def serve(dut: Any) -> None:
     """Answer requests until told to close, or until whoever asks is gone."""
     # A signal to all of a terminal's processes is for the host: it ends us, by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    socket = Connection(int(os.environ[SOCKET]))
+    socket, host = Connection(int(os.environ[SOCKET])), os.getppid()
     server = CardServer(dut)
     dut.rst.value = 0
     await server.reset(16)
@@ -275,10 +289,7 @@ async def serve(dut: Any) -> None:
         try:
             number, name, arguments = socket.recv()
         except (EOFError, OSError):
-            # The host was killed: nobody else takes its shared memory's names away.
-            for _, _, region in server.memory.regions:
-                with contextlib.suppress(OSError):
-                    Path(SHARED_FOLDER / region.name).unlink(missing_ok=True)
+            _tidy_up(host)
             return
         if name == "close":
             return

@@ -218,20 +218,29 @@ def _progress(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=8) as bar:
-        task = bar.add_task(_MOVING, total=1.0, frames=0, speed="")
+    bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=8)
+    task = bar.add_task(_MOVING, start=False, total=1.0, frames=0, speed="")
 
-        def tell(outcome: "Outcome", fraction: float | None) -> None:
-            speed = f"{outcome.cycles or 0:,} cycles" if outcome.cycles else ""
-            if fraction is None:
-                bar.update(task, total=None, frames=outcome.frames, speed=speed)
-            else:
-                bar.update(task, completed=fraction, frames=outcome.frames, speed=speed)
+    def begin() -> None:
+        bar.start()  # not before: building the card shows a bar of its own
+        bar.start_task(task)
 
-        def show(name: str | None) -> None:
-            bar.update(task, description=f"{_COMPILING}: {name}" if name else _MOVING)
+    def tell(outcome: "Outcome", fraction: float | None) -> None:
+        begin()
+        speed = f"{outcome.cycles or 0:,} cycles" if outcome.cycles else ""
+        if fraction is None:
+            bar.update(task, total=None, frames=outcome.frames, speed=speed)
+        else:
+            bar.update(task, completed=fraction, frames=outcome.frames, speed=speed)
 
+    def show(name: str | None) -> None:
+        begin()
+        bar.update(task, description=f"{_COMPILING}: {name}" if name else _MOVING)
+
+    try:
         yield tell, show
+    finally:
+        bar.stop()
 
 
 def _closing(result: "Result", request: "Replay") -> None:

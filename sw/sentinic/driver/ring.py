@@ -3,6 +3,7 @@
 A ring is a ring of descriptors (64 bytes each), a ring of packet bytes and a control page, all shared by name.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from sentinic.abi.registers import RING, RING_MARGIN_DESCRIPTORS, RING_MARGIN_SL
 from sentinic.driver.control import ControlPage
 from sentinic.driver.memory import DmaRegion, unique_name
 from sentinic.driver.records import DESCRIPTOR_DTYPE
-from sentinic.errors import DeviceError, RingError
+from sentinic.errors import DeviceError, RingError, TransportError
 
 if TYPE_CHECKING:
     from sentinic.driver.device import Device
@@ -290,7 +291,8 @@ class Ring(RingReader):
         """Switch the ring off and give its memory back; observers see it as no longer running."""
         if self._regions:
             try:
-                self.disable()
+                with contextlib.suppress(TransportError):  # a card that is gone writes nothing any more
+                    self.disable()
             finally:
                 self.page["running"] = 0
                 self.page.region.close()

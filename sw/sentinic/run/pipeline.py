@@ -208,7 +208,8 @@ class Pipeline:
         outcome.error = consumers.error or outcome.error
         outcome.delivered = consumers.delivered
         outcome.wall_seconds = time.monotonic() - begin
-        outcome.cycles = self._device.transport.cycles - cycles
+        with contextlib.suppress(TransportError):  # a card that is gone is in `error` already
+            outcome.cycles = self._device.transport.cycles - cycles
         self._progress(outcome)
         return outcome
 

@@ -12,7 +12,7 @@ from sentinic.capture import CaptureReader, LinkTable, interleave
 from sentinic.driver.config import Config
 from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
-from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError
+from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError, TransportError
 from sentinic.run.files import prepare_folder, write_whole
 from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
 from sentinic.run.pipeline import Outcome, Pipeline, Progress
@@ -55,7 +55,10 @@ class Replay:
 
 @dataclass
 class Result:
-    """``summary`` as written to ``summary.json``; ``error`` is what ended the run early, or what does not add up."""
+    """``summary`` as written to ``summary.json``; ``error`` is what ended the run early, or what does not add up.
+
+    When the card is gone, and its counters with it, ``summary`` is empty, and neither it nor the report is written.
+    """
 
     summary: dict[str, Any]
     error: Exception | None
@@ -86,7 +89,10 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
             device.enable()
             pipeline = Pipeline(device, outputs, _with_fraction(progress, readers))
             outcome = pipeline.run(_batches(readers, request), request.limit)
-            summary = _summary(request, device, outcome, readers, traffic, losses)
+            try:
+                summary = _summary(request, device, outcome, readers, traffic, losses)
+            except TransportError as failure:
+                return Result({}, outcome.error or failure, outcome.interrupted)
     finally:
         for reader in readers:
             reader.close()
