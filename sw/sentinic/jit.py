@@ -84,7 +84,7 @@ def _stamp(folder: Path) -> str:
 
 @contextlib.contextmanager
 def compiling(tell: Callable[[str | None], None]) -> Iterator[None]:
-    """Call ``tell`` with the name of each function that begins to be compiled, and with None when that is over.
+    """Call ``tell`` with the name of each of our functions that begins to be compiled, and with None when all are.
 
     In whatever thread that happens; not for what is found on disk.
     """
@@ -99,7 +99,9 @@ class _Listener(event.Listener):  # type: ignore[misc]  # numba has no types
 
     def on_start(self, started: Any) -> None:
         self._depth += 1
-        self._tell(started.data["dispatcher"].py_func.__qualname__.strip("_"))
+        function = started.data["dispatcher"].py_func
+        if not function.__module__.startswith("numba."):
+            self._tell(function.__name__.strip("_"))
 
     def on_end(self, ended: Any) -> None:
         self._depth -= 1
