@@ -221,12 +221,15 @@ def _progress(
     bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=8)
     task = bar.add_task(_MOVING, start=False, total=1.0, frames=0, speed="")
 
-    def begin() -> None:
-        bar.start()  # not before: building the card shows a bar of its own
-        bar.start_task(task)
+    moving = False
 
     def tell(outcome: "Outcome", fraction: float | None) -> None:
-        begin()
+        nonlocal moving
+        if not moving:
+            moving = True
+            bar.start_task(task)
+            bar.update(task, visible=True)
+            bar.start()
         speed = f"{outcome.cycles or 0:,} cycles" if outcome.cycles else ""
         if fraction is None:
             bar.update(task, total=None, frames=outcome.frames, speed=speed)
@@ -234,8 +237,11 @@ def _progress(
             bar.update(task, completed=fraction, frames=outcome.frames, speed=speed)
 
     def show(name: str | None) -> None:
-        begin()
-        bar.update(task, description=f"{_COMPILING}: {name}" if name else _MOVING)
+        bar.update(task, description=f"{_COMPILING}: {name}" if name else _MOVING, visible=moving or name is not None)
+        if name:
+            bar.start()
+        elif not moving:
+            bar.stop()  # building the card shows a bar of its own
 
     try:
         yield tell, show
