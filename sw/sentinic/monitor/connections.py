@@ -75,9 +75,10 @@ class ConnectionTracker:
         data = frozen(np.ascontiguousarray(data_ring))
         at = 0
         while True:
+            short, long, names, idle = self._queues
             at = tracking.run(
                 batch, data, at, self._table, self._connections, self._ends, self._blocks, self._rows.view(_ROW),
-                self._tracker, self._packet, self._ports, *self._queues, self._places, self._store,
+                self._tracker, self._packet, self._ports, short, long, names, idle, self._places, self._store,
                 self._mask,
             )  # fmt: skip
             if at >= len(batch):
@@ -132,8 +133,8 @@ class ConnectionTracker:
 
 def connection_states(rows: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
     """``conn_state`` of each row, as text."""
-    names: npt.NDArray[np.str_] = np.array(STATES)
-    return names[rows["state"]]
+    names: npt.NDArray[np.str_] = np.array(STATES)[rows["state"]]
+    return names
 
 
 def _grown(array: npt.NDArray[Any], used: int) -> npt.NDArray[Any]:

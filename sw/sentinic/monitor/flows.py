@@ -44,11 +44,12 @@ _ENTRY = np.dtype(
         "itemsize": 128,
     }
 )  # fmt: skip
+_NAMES, _FIELDS = list(FLOW_DTYPE.names or ()), dict(FLOW_DTYPE.fields or {})
 _FLOW_VIEW = np.dtype(
     {
-        "names": FLOW_DTYPE.names,
-        "formats": [FLOW_DTYPE[name] for name in FLOW_DTYPE.names or ()],
-        "offsets": [(FLOW_DTYPE.fields or {})[name][1] for name in FLOW_DTYPE.names or ()],
+        "names": _NAMES,
+        "formats": [FLOW_DTYPE[name] for name in _NAMES],
+        "offsets": [_FIELDS[name][1] for name in _NAMES],
         "itemsize": 128,
     }
 )
@@ -144,9 +145,9 @@ def _side(flow: Record, batch: I64, index: int, both: bool) -> int:
     key2, key3 = batch[index, words.DESTINATION], batch[index, words.DESTINATION + 1]
     if flow.ports == ports and flow.key0 == key0 and flow.key1 == key1 and flow.key2 == key2 and flow.key3 == key3:
         return 0
-    if both and flow.key0 == key2 and flow.key1 == key3 and flow.key2 == key0 and flow.key3 == key1:
-        if flow.ports == (ports >> 16 | (ports & 0xFFFF) << 16):
-            return 1
+    swapped = ports >> 16 | (ports & 0xFFFF) << 16
+    if both and flow.ports == swapped and flow.key0 == key2 and flow.key1 == key3:
+        return 1 if flow.key2 == key0 and flow.key3 == key1 else -1
     return -1
 
 

@@ -74,7 +74,7 @@ def _find(places: I64, mask: U8, tracker: I64, packet: I64) -> int:
     row[F_SIZE] = row[F_WHOLE] = 0
     row[F_HEADER] = packet[P_HEADER] - (8 if packet[P_VERSION] == 6 else 0)
     row[F_PROTOCOL] = packet[P_PROTOCOL]
-    return place
+    return int64(place)
 
 
 @jit

@@ -6,7 +6,8 @@ from sentinic.monitor.state import HISTORY_BYTES
 LOWER = 32  #: added to an upper case letter: the responder's
 SEEN_SYN, SEEN_FIN, SEEN_RST, SEEN_FIN_RST, SEEN_DATA, SEEN_ACK, SEEN_MULTI = 1, 2, 4, 8, 0x10, 0x20, 0x40
 UDP_SEEN_ORIG, UDP_SEEN_RESP = 1, 2
-A, C, D, F, G, H, I, Q, R, S, T, W = (ord(letter) for letter in "ACDFGHIQRSTW")
+# Letters of a history; E741 minds an I that might be taken for a 1.
+A, C, D, F, G, H, I, Q, R, S, T, W = (ord(letter) for letter in "ACDFGHIQRSTW")  # noqa: E741
 FLIPPED = ord("^")
 
 

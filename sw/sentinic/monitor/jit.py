@@ -22,7 +22,7 @@ Records = Any
 int64 = cast(Callable[[Any], int], np.int64)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def lend(_context: Any, array: Any) -> Any:
     """The same array without a count of references, writable to the compiler whatever it was.
 

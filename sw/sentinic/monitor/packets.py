@@ -31,6 +31,7 @@ from sentinic.monitor.state import (
     P_HEADER,
     P_IDENT,
     P_LENGTH,
+    P_MISSING,
     P_MORE,
     P_ONE_WAY,
     P_PACKET,
@@ -76,7 +77,7 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
     ``row``: its words; ``vlans``: whether VLAN ids are part of connections' keys.
     """
     last = row[words.LAST]
-    if last >> words.IP_VERSION & 3 == 0 or (not ignore and last >> words.NETWORK_BAD & 1):
+    if not ignore and last >> words.NETWORK_BAD & 1:
         return DROP
     slot = row[words.PORTS] >> 32 & 0xFFFFFFFF
     count = last >> words.VLANS & 3
@@ -85,9 +86,13 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
     captured = row[words.HASHED] >> 48 & 0xFFFF
     wire = row[words.HASHED] >> 32 & 0xFFFF
     packet[P_TIME] = row[words.TIME]
+    packet[P_MISSING] = wire - captured
     packet[P_VLANS] = 0
     if vlans and count:
         packet[P_VLANS] = _vlan_key(data, slot, tag_end, last >> 56 & 0xFF, count)
+    if last >> words.IP_VERSION & 3 == 0:  # no IP, or below more than the card opens
+        below = ethernet(data, tag_end - _ADDRESSES, frame + captured)
+        return open_ip(data, below, frame + captured, frame + wire, ignore, packet) if below >= 0 else DROP
 
     network = int64(data[tag_end + _NETWORK])
     transport = int64(data[tag_end + _TRANSPORT])
@@ -162,6 +167,39 @@ def _vlan_key(data: U8, slot: int, tag_end: int, tag_words: int, count: int) -> 
 
 
 @jit
+def ethernet(data: U8, at: int, end: int) -> int:
+    """The IP packet of the Ethernet frame at ``at``, -1 if there is none.
+
+    It may stand behind any number of VLAN tags and MPLS labels, LLC and SNAP, PPPoE, 802.1ah, VN tags and FabricPath.
+    """
+    at += _ADDRESSES
+    while at + 2 <= end:
+        kind = be16(data, at)
+        at += 2
+        if kind == 0x0800 or kind == 0x86DD:
+            return at
+        if kind == 0x8847:
+            while at + 4 < end and not data[at + 2] & 1:
+                at += 4
+            return at + 4
+        if kind == 0x8864:
+            return at + 8 if at + 8 < end and be16(data, at + 6) in (0x0021, 0x0057) else -1
+        if kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
+            at += 2
+        elif kind == 0x8926:
+            at += 4
+        elif kind == 0x88E7:
+            at += 4 + _ADDRESSES
+        elif kind == 0x8903:
+            at += 2 + _ADDRESSES
+        elif kind <= 1500 and at + 8 <= end and be16(data, at) == 0xAAAA:
+            at += 6
+        else:
+            break
+    return -1
+
+
+@jit
 def counterpart(protocol: int, kind: int, code: int) -> tuple[int, int]:
     """Whether an ICMP type has no counterpart, and the "responder port": the counterpart, or the code."""
     if protocol == ICMP:
@@ -215,7 +253,7 @@ def _pseudo(packet: I64, length: int) -> int:
     total = length + packet[P_PROTOCOL]
     for cell in (P_SOURCE_HIGH, P_SOURCE_LOW, P_DESTINATION_HIGH, P_DESTINATION_LOW):
         total += _address_sum(packet[cell])
-    return total
+    return int64(total)
 
 
 @jit

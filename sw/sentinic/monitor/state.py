@@ -142,24 +142,18 @@ ROW = np.dtype(
     ],
     align=True,
 )
+_FIELDS = dict(ROW.fields or {})
+_SAME = [name for name in _FIELDS if name not in ("orig_h", "resp_h", "history")]
 #: The same memory as compiled code writes it.
 ROW_WORDS = np.dtype(
     {
         "names": [
-            *(name for name in ROW.names or () if name not in ("orig_h", "resp_h", "history")),
+            *_SAME,
             *("orig_high", "orig_low", "resp_high", "resp_low"),
             "history",
         ],
-        "formats": [
-            *(ROW[name] for name in ROW.names or () if name not in ("orig_h", "resp_h", "history")),
-            *["<i8"] * 4,
-            ("u1", HISTORY_BYTES),
-        ],
-        "offsets": [
-            *((ROW.fields or {})[name][1] for name in ROW.names or () if name not in ("orig_h", "resp_h", "history")),
-            *(24, 32, 40, 48),
-            (ROW.fields or {})["history"][1],
-        ],
+        "formats": [*(ROW[name] for name in _SAME), *["<i8"] * 4, ("u1", HISTORY_BYTES)],
+        "offsets": [*(_FIELDS[name][1] for name in _SAME), *(24, 32, 40, 48), _FIELDS["history"][1]],
         "itemsize": ROW.itemsize,
     }
 )
@@ -192,7 +186,8 @@ ROW_WORDS = np.dtype(
     P_IDENT,
     P_VERSION,
     P_PACKET,  # where the IP packet begins in the buffer
-) = range(26)
+    P_MISSING,  # bytes of the frame that were not captured
+) = range(27)
 P_CELLS = 32
 FAULT_NONE, FAULT_HEADER, FAULT_CHECKSUM = range(3)
 

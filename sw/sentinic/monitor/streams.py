@@ -26,19 +26,18 @@ FIRST, END, NEXT = 0, 1, 2
 @jit
 def full_last(end: Record) -> int:
     """One past the highest sequence number sent, with wraps."""
-    return (end.seq_wraps << 32) + end.last_seq
+    return int64((end.seq_wraps << 32) + end.last_seq)
 
 
 @jit
 def full_ack(end: Record) -> int:
-    return (end.ack_wraps << 32) + end.ack_seq
+    return int64((end.ack_wraps << 32) + end.ack_seq)
 
 
 @jit
 def nothing_acknowledged(end: Record) -> bool:
     """None of its data, at most its SYN."""
-    beyond = full_ack(end) - end.start_seq
-    return beyond == 0 or beyond == 1
+    return bool(0 <= full_ack(end) - end.start_seq <= 1)
 
 
 @jit
@@ -51,7 +50,7 @@ def stream_size(end: Record, peer: Record) -> int:
         size -= 1  # the SYN
     if end.fins > 0 and size != 0:
         size -= 1
-    return size
+    return int64(size)
 
 
 @jit
@@ -146,7 +145,7 @@ def _delivered(end: Record, peer: Record) -> None:
 
 @jit
 def _clean(end: Record) -> bool:
-    return end.state == ESTABLISHED or (end.state == CLOSED and end.previous == ESTABLISHED)
+    return bool(end.state == ESTABLISHED or (end.state == CLOSED and end.previous == ESTABLISHED))
 
 
 @jit
@@ -194,4 +193,4 @@ def data_pending(end: Record, peer: Record) -> bool:
         return True
     if end.state == RESET or peer.skipping:
         return False
-    return peer.blocks >= 0 or peer.delivered > peer.trimmed
+    return bool(peer.blocks >= 0 or peer.delivered > peer.trimmed)

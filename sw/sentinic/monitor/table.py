@@ -78,7 +78,7 @@ def push(tracker: I64, queue: I64, deadline: int, number: int, what: int, stamp:
 
 @jit
 def room(queue: I64) -> int:
-    return queue.shape[0] - 1 - (queue[0, 1] - queue[0, 0])
+    return int64(queue.shape[0] - 1 - (queue[0, 1] - queue[0, 0]))
 
 
 @jit
@@ -102,13 +102,13 @@ def from_orig(connection: Record, packet: I64) -> bool:
 def _same(connection: Record, packet: I64) -> bool:
     if connection.protocol != packet[P_PROTOCOL] or connection.vlans != packet[P_VLANS]:
         return False
-    if from_orig(connection, packet):
-        if (
-            connection.resp_low == packet[P_DESTINATION_LOW]
-            and connection.resp_high == packet[P_DESTINATION_HIGH]
-            and connection.resp_port == packet[P_DESTINATION_PORT]
-        ):
-            return True
+    if (
+        from_orig(connection, packet)
+        and connection.resp_low == packet[P_DESTINATION_LOW]
+        and connection.resp_high == packet[P_DESTINATION_HIGH]
+        and connection.resp_port == packet[P_DESTINATION_PORT]
+    ):
+        return True
     return bool(
         not packet[P_ONE_WAY]
         and connection.resp_low == packet[P_SOURCE_LOW]
@@ -226,7 +226,7 @@ def begin(
         new.ends = pair
         begin_endpoint(ends[pair], True)
         begin_endpoint(ends[pair + 1], False)
-    return number
+    return int64(number)
 
 
 @jit
@@ -351,15 +351,11 @@ def _expired(connection: Record, orig: Record, resp: Record, now: int) -> bool:
     """Zeek's check of a connection after its close, or one on which nothing valid ever came."""
     if not connection.last + LINGER < now:
         return False
-    if orig.closed or resp.closed:
-        if (
-            (orig.closed and resp.closed)
-            or orig.state == RESET
-            or resp.state == RESET
-            or orig.state == INACTIVE
-            or resp.state == INACTIVE
-        ):
-            return True
+    if orig.closed and resp.closed:
+        return True
+    reset = orig.state == RESET or resp.state == RESET
+    if (orig.closed or resp.closed) and (reset or orig.state == INACTIVE or resp.state == INACTIVE):
+        return True
     return bool(orig.state == INACTIVE and resp.state == INACTIVE)
 
 

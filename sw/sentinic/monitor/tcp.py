@@ -260,10 +260,9 @@ def _advance(
             closing = True
             if peer.state != RESET or peer.previous != ESTABLISHED:
                 connection.active = 0
-    elif state == CLOSED:
-        if flags & RST and peer.state != CLOSED:
-            _set_state(connection, end, peer, RESET)
-            closing = not end.closed
+    elif state == CLOSED and flags & RST and peer.state != CLOSED:
+        _set_state(connection, end, peer, RESET)
+        closing = not end.closed
     return closing
 
 

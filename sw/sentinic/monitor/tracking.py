@@ -27,6 +27,7 @@ from sentinic.monitor.state import (
     P_FLAGS,
     P_HAVE,
     P_LENGTH,
+    P_MISSING,
     P_PROTOCOL,
     P_SOURCE_PORT,
     P_TIME,
@@ -64,7 +65,7 @@ from sentinic.monitor.table import (
     start_timers,
 )
 from sentinic.monitor.tcp import is_reuse, segment
-from sentinic.monitor.tunnels import VIOLATION, inner_packet
+from sentinic.monitor.tunnels import GRE_PORT, VIOLATION, inner_packet
 
 _PACKET, _REGENERATED = int(Kind.PACKET), int(Kind.REGENERATED)
 #: What one record can need at most: it may hold a packet within each tunnel.
@@ -223,9 +224,10 @@ def _run(
     while start < count:
         if batch[start, words.TIME] > tracker[T_NOW]:
             tracker[T_NOW] = batch[start, words.TIME]
-        if tracker[T_NOW] >= tracker[T_DUE]:
-            if not expire(table, connections, ends, blocks, rows, tracker, short, long, names, idle):
-                return start
+        if tracker[T_NOW] >= tracker[T_DUE] and not expire(
+            table, connections, ends, blocks, rows, tracker, short, long, names, idle
+        ):
+            return start
         safe = _records_safe(table, connections, ends, blocks, rows, tracker, short, long, names, idle)
         if safe < 1:
             return start
@@ -293,7 +295,7 @@ def _records_safe(
     free = min(free, blocks[0, 1] // 2)
     free = min(free, rows.shape[0] - tracker[T_ROWS])
     free = min(free, min(min(room(short), room(long)), min(room(names), room(idle))) // 4)
-    return free // _LEVELS
+    return int64(free // _LEVELS)
 
 
 @jit
@@ -344,8 +346,10 @@ def _levels(
             if at == VIOLATION:
                 connections[number].not_teredo = 1
             break
+        if held >= 0 or protocol != UDP or port == GRE_PORT:
+            packet[P_MISSING] = 0  # Zeek then takes what is there for the whole
         end = packet[P_END]
-        code = open_ip(data, at, end, end, ignore, packet)
+        code = open_ip(data, at, end, end + packet[P_MISSING], ignore, packet)
     if held >= 0:
         release_place(places, mask, held)
 

@@ -1,18 +1,23 @@
-"""IP packets within packets: IP in IP, 6in4, GRE, Teredo, VXLAN.
+"""IP packets within packets: IP in IP, 6in4, GRE, Teredo, VXLAN, Geneve, GTPv1, AYIYA.
 
-Zeek's rules: the inner packet of IP in IP and Teredo must fill what carries it; Teredo is known by its port, or
-anywhere by addresses below 2001::/32 or by its own headers.
+Zeek's rules: the inner packet of IP in IP, Teredo and GTP must fill what carries it; what UDP carries is known by the
+responder's port, Teredo and AYIYA anywhere by how they begin.
 """
 
 from sentinic.monitor.jit import I64, U8, int64, jit
-from sentinic.monitor.packets import VXLAN_PORT
+from sentinic.monitor.packets import VXLAN_PORT, ethernet
 from sentinic.monitor.state import P_AT, P_END, P_PROTOCOL, UDP
 from sentinic.monitor.words import be16, be32
 
 NOTHING, VIOLATION = -1, -2
 
 _IP_IN_IP, _IPV6, _GRE = 4, 41, 47
-_TEREDO_PORT, _GRE_PORT = 3544, 4754
+GRE_PORT = 4754
+_TEREDO_PORT, _AYIYA_PORT, _GENEVE_PORT = 3544, 5072, 6081
+_GTP_USER_PORT, _GTP_CONTROL_PORT = 2152, 2123
+_BRIDGED = 0x6558  #: EtherType of Ethernet within Ethernet
+_G_PDU = 255  #: GTP's message that carries a packet
+_FORWARD = 1  #: AYIYA's operation that does
 _TEREDO_PREFIX = 0x20010000
 _NO_NEXT = 59
 
@@ -27,9 +32,15 @@ def inner_packet(data: U8, packet: I64, port: int, not_teredo: bool) -> int:
     protocol = packet[P_PROTOCOL]
     if protocol == UDP:
         if port == VXLAN_PORT:
-            return _ethernet(data, at + 8, end) if end - at > 8 and data[at] & 8 else NOTHING
-        if port == _GRE_PORT:
+            return ethernet(data, at + 8, end) if end - at > 8 and data[at] & 8 else NOTHING
+        if port == GRE_PORT:
             return _gre(data, at, end)
+        if port == _GENEVE_PORT:
+            return _geneve(data, at, end)
+        if port == _GTP_USER_PORT or port == _GTP_CONTROL_PORT:
+            return _gtp(data, at, end)
+        if port == _AYIYA_PORT or (port != _TEREDO_PORT and end - at >= 3 and be16(data, at + 1) == 0x5211):
+            return _ayiya(data, at, end)
         if not not_teredo and (port == _TEREDO_PORT or _like_teredo(data, at, end)):
             return _teredo(data, at, end)
         return NOTHING
@@ -50,25 +61,6 @@ def _fills(data: U8, at: int, end: int, version: int) -> bool:
     if version == 4:
         return be16(data, at + 2) == end - at
     return end - at >= 40 and be16(data, at + 4) + 40 == end - at
-
-
-@jit
-def _ethernet(data: U8, at: int, end: int) -> int:
-    """The IP packet of an Ethernet frame, behind VLAN tags and MPLS labels."""
-    at += 12
-    while at + 2 <= end:
-        kind = be16(data, at)
-        at += 2
-        if kind == 0x0800 or kind == 0x86DD:
-            return at
-        if kind == 0x8847 or kind == 0x8848:
-            while at + 4 <= end and not data[at + 2] & 1:
-                at += 4
-            return at + 4
-        if not (kind == 0x8100 or kind == 0x88A8 or kind == 0x9100):
-            break
-        at += 2
-    return NOTHING
 
 
 @jit
@@ -93,9 +85,47 @@ def _gre(data: U8, at: int, end: int) -> int:
         return past + 4 if inner == 0x0057 and _fills(data, past + 4, end, 6) else NOTHING
     if kind == 0x88BE and flags & 0x1000:
         past += 8
-    if kind == 0x6558 or kind == 0x88BE:
-        return _ethernet(data, past, end) if past + 14 < end else NOTHING
+    if kind == _BRIDGED or kind == 0x88BE:
+        return ethernet(data, past, end) if past + 14 < end else NOTHING
     return past if past < end else NOTHING
+
+
+@jit
+def _geneve(data: U8, at: int, end: int) -> int:
+    """RFC 8926."""
+    if end - at < 8 or data[at] >> 6 != 0:
+        return NOTHING
+    past = at + 8 + (int64(data[at]) & 0x3F) * 4
+    kind = be16(data, at + 2)
+    if kind == _BRIDGED:
+        return ethernet(data, past, end) if past + 14 < end else NOTHING
+    return past if past < end and (kind == 0x0800 or kind == 0x86DD) else NOTHING
+
+
+@jit
+def _gtp(data: U8, at: int, end: int) -> int:
+    """GTPv1 (3GPP TS 29.060), the message that carries a packet."""
+    if end - at < 12 or data[at] & 0xF0 != 0x30 or data[at + 1] != _G_PDU:
+        return NOTHING
+    past = at + 8
+    if data[at] & 7:
+        past += 4
+    more = data[at] & 4 != 0
+    while more:
+        if past >= end or data[past] == 0 or past + 4 * int64(data[past]) > end:
+            return NOTHING
+        past += 4 * int64(data[past])
+        more = data[past - 1] != 0
+    return past if _fills(data, past, end, 4) or _fills(data, past, end, 6) else NOTHING
+
+
+@jit
+def _ayiya(data: U8, at: int, end: int) -> int:
+    """draft-massar-v6ops-ayiya-02."""
+    if end - at < 8 or data[at + 2] & 15 != _FORWARD:
+        return NOTHING
+    past = at + 8 + (int64(1) << int64(data[at] >> 4)) + int64(data[at + 1] >> 4) * 4
+    return past if past < end and (data[at + 3] == _IP_IN_IP or data[at + 3] == _IPV6) else NOTHING
 
 
 @jit

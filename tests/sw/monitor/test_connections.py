@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scapy.contrib.geneve import GENEVE, GeneveOptions
+from scapy.contrib.gtp import GTP_U_Header, GTPPDUSessionContainer
+from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import GRE, ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import LLC, SNAP, Dot1AH, Dot1Q, Dot3, Ether
+from scapy.layers.ppp import PPP, PPPoE
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
@@ -162,6 +166,10 @@ def inner() -> Packet:
     return IP(src=CLIENT, dst=SERVER) / UDP(sport=5000, dport=7777) / b"hello"
 
 
+def carrier(port: int) -> Packet:
+    return IP(src="9.9.9.9", dst="8.8.8.8") / UDP(sport=999, dport=port)
+
+
 @pytest.mark.parametrize(
     ("outer", "rows"),
     [
@@ -178,6 +186,19 @@ def inner() -> Packet:
             / inner(),
             2,
         ),
+        (carrier(6081) / GENEVE(proto=0x0800) / inner(), 2),
+        (
+            carrier(6081)
+            / GENEVE(proto=0x6558, optionlen=2, options=[GeneveOptions(data=b"four", length=1)])
+            / Ether()
+            / inner(),
+            2,
+        ),
+        (carrier(2152) / GTP_U_Header(teid=7) / inner(), 2),
+        (carrier(2152) / GTP_U_Header(teid=7, S=1, seq=9) / inner(), 2),
+        (carrier(2152) / GTP_U_Header(teid=7, E=1) / GTPPDUSessionContainer(type=1, QFI=3) / inner(), 2),
+        (carrier(5072) / bytes.fromhex("44 52 11 04 00000000") / bytes(16 + 20) / inner(), 2),
+        (carrier(9999) / bytes.fromhex("44 52 11 04 00000000") / bytes(16 + 20) / inner(), 2),
     ],
 )
 def test_connections_within_tunnels_are_followed(outer: Packet, rows: int) -> None:
@@ -185,6 +206,39 @@ def test_connections_within_tunnels_are_followed(outer: Packet, rows: int) -> No
     found = follow([(0, outer)])
     assert len(found) == rows
     assert as_logged(alone) in [as_logged(row) for row in found]
+
+
+def test_a_packet_in_a_tunnel_is_cut_as_its_frame_is() -> None:
+    vxlan = UDP(sport=999, dport=4789) / VXLAN(vni=3, flags="Instance") / Ether() / inner()
+    (whole,) = frames([(0, IP(src="9.9.9.9", dst="8.8.8.8") / vxlan)])
+    tracker = ConnectionTracker()
+    tracker.update(*records_of_capture([Frame(whole.data[:-3], 0, 0, len(whole.data))]))
+    assert [(row["resp_p"], row["orig_ip_bytes"]) for row in tracker.finish()] == [(4789, 83), (7777, 33)]
+
+
+def labels(count: int) -> Packet:
+    stack = MPLS(label=1, s=int(count == 1))
+    return stack if count == 1 else stack / labels(count - 1)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Ether() / Dot1Q(vlan=1) / Dot1Q(vlan=2) / Dot1Q(vlan=3) / inner(),
+        Ether() / labels(6) / inner(),
+        Ether() / Dot1Q(vlan=1) / Dot1Q(vlan=2) / Dot1Q(vlan=3) / labels(5) / inner(),
+        Ether() / PPPoE(sessionid=5) / PPP(proto=0x21) / inner(),
+        Ether() / Dot1Q(vlan=1) / PPPoE(sessionid=5) / PPP(proto=0x21) / inner(),
+        Ether() / Dot1AH(isid=7) / Ether() / inner(),
+        Dot3() / LLC(dsap=0xAA, ssap=0xAA, ctrl=3) / SNAP(OUI=0, code=0x0800) / inner(),
+        Ether(type=0x8926) / bytes.fromhex("00010002 8100 0003 0800") / inner(),
+        Ether(type=0x8903) / bytes.fromhex("0001") / Ether() / inner(),
+    ],
+)
+def test_the_monitor_looks_below_what_the_card_leaves_closed(frame: Packet) -> None:
+    (alone,) = follow([(0, inner())])
+    (found,) = follow([(0, bytes(frame))])
+    assert as_logged(found) == as_logged(alone)
 
 
 @pytest.mark.parametrize("bad", [False, True])
