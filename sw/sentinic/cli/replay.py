@@ -48,13 +48,14 @@ several captures: those of one port follow each other; ports are merged by time.
   sample = 1                 one packet in this many
   snap_length = 9600         bytes
   spread_count = 4           spread_index = 0       this ring takes a quarter of the flows
-  descriptors = 65536        data_bytes = 67108864
+  descriptors = 65536        data_bytes = 33554432
 
 examples:
   sentinic run capture.pcapng --out out
   sentinic run a.pcap b.pcap --port-map 0,1 --out out --write conn,summary
   zcat big.pcap.gz | sentinic run - --out out --limit 100000
   sentinic run capture.pcap --out out --backend cocotb       # the same card, in the verification bench
+  sentinic run capture.pcap --out out --limit 20 --wave card.fst && gtkwave card.gtkw
 """
 
 
@@ -98,7 +99,10 @@ def add_commands(commands: Any) -> None:
         help="conn.log counts packets with wrong checksums as well, as Zeek's -C does",
     )
     parser.add_argument(
-        "--wave", metavar="FILE.fst", type=Path, help="write waveforms, to look at in GTKWave; slows the card down"
+        "--wave",
+        metavar="FILE.fst",
+        type=Path,
+        help="write waveforms, and FILE.gtkw to look at them with GTKWave; slows the card down",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no closing lines")
     parser.set_defaults(command=run)
@@ -106,10 +110,11 @@ def add_commands(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """``sentinic run``; returns the exit code."""
-    from sentinic.cli import EXIT_CONSERVATION, EXIT_ENDED_EARLY, EXIT_INTERRUPTED, fail
+    from sentinic.cli import EXIT_CONSERVATION, EXIT_ENDED_EARLY, fail
     from sentinic.errors import ConservationError
     from sentinic.jit import compiling
     from sentinic.run.session import replay
+    from sentinic.run.stopping import exit_code, name_of
 
     request = _request(options)
     with _progress(options.quiet) as (tell, compiles), compiling(compiles):
@@ -119,12 +124,13 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(result.error, ConservationError):
         return fail(result.error, EXIT_CONSERVATION)
     if result.error is not None:
-        return fail(result.error, EXIT_ENDED_EARLY)
-    if result.interrupted:
+        missing = f"; {' and '.join(result.missing)} could not be written" if result.missing else ""
+        return fail(f"{result.error}{missing}", EXIT_ENDED_EARLY)
+    if result.stopped:
         return fail(
-            f"stopped by Ctrl-C after {result.summary['frames']} frames; what was delivered until then is in "
-            f"{request.folder}",
-            EXIT_INTERRUPTED,
+            f"stopped by {name_of(result.stopped)} after {result.summary['frames']} frames; what was delivered until "
+            f"then is in {request.folder}",
+            exit_code(result.stopped),
         )
     return 0
 
@@ -134,7 +140,7 @@ def _request(options: argparse.Namespace) -> "Replay":
     from sentinic.errors import ConfigError
     from sentinic.run.session import DEFAULT_OUTPUTS, Replay
 
-    write = tuple(item.strip() for item in options.write.split(",")) if options.write else DEFAULT_OUTPUTS
+    write = DEFAULT_OUTPUTS if options.write is None else tuple(item.strip() for item in options.write.split(","))
     for item in write:
         if item not in _OUTPUTS:
             raise ConfigError(f"--write: each output must be one of {', '.join(_OUTPUTS)}, not {item!r}")
@@ -262,4 +268,29 @@ def _closing(result: "Result", request: "Replay") -> None:
         f"{summary['cycles']:,} cycles of the {summary['profile']} card: {parts}",
         file=sys.stderr,
     )
-    print(f"written to {request.folder}: {', '.join(summary['outputs'])}", file=sys.stderr)
+    for note in _notes(summary):
+        print(f"note: {note}", file=sys.stderr)
+    written = [name for name in summary["outputs"] if name not in result.missing]
+    print(f"written to {request.folder}: {', '.join(written) or 'nothing'}", file=sys.stderr)
+
+
+def _notes(summary: "dict[str, Any]") -> "Iterator[str]":
+    """What is odd about the captures, and did not end the run."""
+    for capture in summary["captures"]:
+        if capture["backwards"]:
+            yield (
+                f"{capture['name']}: {capture['backwards']:,} frames are earlier than the one before, packet "
+                f"{capture['first_backwards']} is the first; times stay as they are"
+            )
+        if capture["clamped"]:
+            yield (
+                f"{capture['name']}: {capture['clamped']:,} frames have fewer bytes on the wire than in the capture; "
+                "the bytes that are there count"
+            )
+    if summary["frames_empty"]:
+        yield f"{summary['frames_empty']:,} frames of no bytes were left out, as no wire carries them"
+    if summary["traffic"] and summary["traffic"]["truncated"]:
+        yield (
+            f"{summary['traffic']['truncated']:,} packets of ring 0 are cut short (snap length); they are marked, and "
+            "keep their length on the wire"
+        )
