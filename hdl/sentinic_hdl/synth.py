@@ -142,6 +142,7 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
         [
             NEXTPNR, device, "--package", package, "--json", str(netlist), "--lpf", str(constraints),
             "--textcfg", str(config), "--report", str(report), "--timing-allow-fail", "--seed", "1",
+            "--router", "router2",
         ],
         out / "nextpnr.log",
     )  # fmt: skip

@@ -11,8 +11,8 @@ from sentinic.abi.registers import ADDRESS_WIDTH
 class CsrBus(wiring.Signature):
     """The inner register bus, seen from the bridge.
 
-    ``access`` is high for the one cycle of a read or a write, whole or not; ``hit`` and ``read_data`` answer in that
-    cycle, combinationally, and are 0 in all others.
+    ``access`` is high for the one cycle of a read or a write, whole or not; ``hit`` and ``read_data`` answer in the
+    next cycle, and are 0 in all others.
     """
 
     def __init__(self):
@@ -73,15 +73,16 @@ class RegisterBank(wiring.Component):
         m = Module()
         block = self._block
         base = block.base + self._index * block.stride
+        m.d.sync += [self.bus.hit.eq(0), self.bus.read_data.eq(0)]
         # Outside of an access nothing compares addresses, which also saves a simulator the work.
         with m.If(self.bus.access):
             with m.Switch(self.bus.address[2:]):
                 for register in block.registers:
                     kind = access_of(register)
                     with m.Case((base + register.offset) >> 2):
-                        m.d.comb += self.bus.hit.eq(1)
+                        m.d.sync += self.bus.hit.eq(1)
                         if kind is not Access.W1:
-                            m.d.comb += self.bus.read_data.eq(getattr(self, register.name))
+                            m.d.sync += self.bus.read_data.eq(getattr(self, register.name))
                         if kind in (Access.W1, Access.W1C):
                             with m.If(self.bus.write):
                                 m.d.comb += getattr(self, register.name + "_strobe").eq(self.bus.write_data)

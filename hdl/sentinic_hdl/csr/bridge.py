@@ -11,7 +11,7 @@ _OKAY, _SLVERR, _DECERR = 0, 2, 3
 
 
 class AxiLiteBridge(wiring.Component):
-    """One access at a time; a read or a write takes at least four cycles.
+    """One access at a time; a read or a write takes at least five cycles.
 
     An address that no register has is answered DECERR, a write of less than a word SLVERR; neither has an effect.
     """
@@ -51,9 +51,10 @@ class AxiLiteBridge(wiring.Component):
                     m.next = "READ"
             with m.State("WRITE"):
                 m.d.comb += [self.bus.access.eq(1), self.bus.write.eq(whole)]
+                m.d.sync += [self.axi.awready.eq(0), self.axi.wready.eq(0)]
+                m.next = "WRITTEN"
+            with m.State("WRITTEN"):
                 m.d.sync += [
-                    self.axi.awready.eq(0),
-                    self.axi.wready.eq(0),
                     self.axi.bvalid.eq(1),
                     self.axi.bresp.eq(Mux(~self.bus.hit, _DECERR, Mux(whole, _OKAY, _SLVERR))),
                     have_address.eq(0),
@@ -66,8 +67,10 @@ class AxiLiteBridge(wiring.Component):
                     m.next = "IDLE"
             with m.State("READ"):
                 m.d.comb += [self.bus.access.eq(1), self.bus.read.eq(1)]
+                m.d.sync += self.axi.arready.eq(0)
+                m.next = "FETCHED"
+            with m.State("FETCHED"):
                 m.d.sync += [
-                    self.axi.arready.eq(0),
                     self.axi.rvalid.eq(1),
                     self.axi.rdata.eq(Mux(self.bus.hit, self.bus.read_data, 0)),
                     self.axi.rresp.eq(Mux(self.bus.hit, _OKAY, _DECERR)),

@@ -42,8 +42,9 @@ class CounterBank(wiring.Component):
         width = self._profile.counter_width
         take = Signal()
         m.d.comb += take.eq(self.bus.write & self.bus.write_data[0] & (self.bus.address == SNAPSHOT.address("take")))
+        m.d.sync += [self.bus.hit.eq(0), self.bus.read_data.eq(0)]
         with m.If(self.bus.access & (self.bus.address == SNAPSHOT.address("take"))):
-            m.d.comb += self.bus.hit.eq(1)
+            m.d.sync += self.bus.hit.eq(1)
 
         copies = []
         for name in self._names:
@@ -67,9 +68,9 @@ class CounterBank(wiring.Component):
                 for index, copy in enumerate(copies):
                     word = (COUNTERS_BASE >> 2) + 2 * index
                     with m.Case(word):
-                        m.d.comb += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[:32])]
+                        m.d.sync += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[:32])]
                     with m.Case(word + 1):
-                        m.d.comb += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[32:])]
+                        m.d.sync += [self.bus.hit.eq(1), self.bus.read_data.eq(copy[32:])]
         return m
 
 
