@@ -56,8 +56,9 @@ class CaptureReader:
     every frame before the fault was yielded.
 
     Attributes, valid for what has been yielded: ``name``; ``format`` ('pcap', 'pcapng', '' before the first batch);
-    ``frames``; ``bytes`` captured; ``backwards``, frames earlier than the one before; ``clamped``, frames whose
-    original length was given as less than what was captured.
+    ``frames``; ``bytes`` captured; ``backwards``, frames earlier than the one before, and the number of the first
+    of them, counted from 1, as ``first_backwards``; ``clamped``, frames whose original length was given as less than
+    what was captured.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class CaptureReader:
         self.frames = 0
         self.bytes = 0
         self.backwards = 0
+        self.first_backwards: int | None = None
         self.clamped = 0
         self._port = port
         self._batch_frames = batch_frames
@@ -85,6 +87,7 @@ class CaptureReader:
         self._position = 0
         self._row = 0
         self._columns = Columns.allocate(0)
+        self._latest = np.uint64(0)
         self._tally = np.zeros(TALLY_SIZE, np.int64)
         self._big = False
         self._interfaces = np.zeros(4, INTERFACE_DTYPE)
@@ -146,7 +149,10 @@ class CaptureReader:
     def _truncated(self, what: str, needed: int) -> CaptureTruncatedError:
         left = len(self._source.data) - self._position
         return CaptureTruncatedError(
-            self.name, f"the capture ends in a {what}: {left} bytes are left of {needed}", offset=self._offset
+            self.name,
+            f"the capture ends in a {what}: {left} bytes are left of {needed}",
+            offset=self._offset,
+            packet=self._packet if what == "packet" else None,
         )
 
     def _wrong(self, what: str, *, packet: bool = False) -> CaptureFormatError:
@@ -156,6 +162,10 @@ class CaptureReader:
 
     def _emit(self) -> FrameBatch:
         count, columns, data, tally = self._row, self._columns, self._source.data, self._tally
+        if tally[BACKWARDS] and self.first_backwards is None:
+            times = np.append(self._latest, columns.timestamp[:count])
+            self.first_backwards = self.frames + 1 + int(np.argmax(times[1:] < times[:-1]))
+        self._latest = columns.timestamp[count - 1] if count else self._latest
         self.frames += count
         self.bytes += int(tally[BYTES])
         self.backwards += int(tally[BACKWARDS])

@@ -1,7 +1,8 @@
 """The command ``sentinic``.
 
 Exit codes: 0 done; 1 the counters do not add up; 2 wrong usage, config or output folder, nothing was run; 3 the run
-ended early (capture, card or disk), what was delivered until then is on disk; 130 stopped by Ctrl-C, likewise.
+ended early (capture, card or disk), what was delivered until then is on disk; 130 stopped by Ctrl-C, 143 by SIGTERM,
+129 by SIGHUP, likewise.
 """
 
 import argparse
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 EXIT_CONSERVATION = 1
 EXIT_USAGE = 2
 EXIT_ENDED_EARLY = 3
-EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = """\
 Sentinic: an open FPGA network card for security monitoring.
@@ -30,7 +30,7 @@ exit codes:
   1    the card's counters do not add up
   2    wrong usage, config or output folder: nothing was run
   3    the run ended early (capture, card or disk): what was delivered until then is valid on disk
-  130  stopped by Ctrl-C, likewise
+  130  stopped by Ctrl-C (143: SIGTERM, 129: SIGHUP), likewise
 """
 
 
@@ -68,15 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
     from sentinic.errors import ConservationError, SentinicError
+    from sentinic.run.stopping import exit_code, name_of, number_of, raised
 
     try:
-        return int(options.command(options))
+        with raised():
+            return int(options.command(options))
     except ConservationError as error:
         return fail(error, EXIT_CONSERVATION)
     except SentinicError as error:
         return fail(error, EXIT_USAGE)
-    except KeyboardInterrupt:
-        return fail("stopped by Ctrl-C", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        number = number_of(stop)
+        return fail(f"stopped by {name_of(number)}", exit_code(number))
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nothing to say, and nobody to say it to.
         sys.stderr.close()

@@ -20,7 +20,7 @@ import numpy as np
 from sentinic.abi.descriptor import DESCRIPTOR, SLOT_ALIGNMENT
 from sentinic.abi.registers import RING_MARGIN_SLOTS
 from sentinic.driver.control import ControlPage
-from sentinic.driver.memory import DmaRegion
+from sentinic.driver.memory import DmaRegion, alive
 from sentinic.driver.records import DESCRIPTOR_DTYPE
 from sentinic.driver.ring import Bytes, Descriptors, RingReader, RingStatistics, frame_slots
 from sentinic.errors import OverrunError, RingError
@@ -50,7 +50,7 @@ class AttachedRing(RingReader):
         self.consume = consume
         if consume:
             other = page["consumer_process"]
-            if other not in (0, os.getpid()) and _alive(other):
+            if other not in (0, os.getpid()) and alive(other):
                 raise RingError(f"ring {name!r} already has a consumer, process {other}: attach as an observer")
             page["consumer_process"] = os.getpid()
         self.position, self.data_position = self._tail()
@@ -148,13 +148,3 @@ class AttachedRing(RingReader):
 def attach(name: str, *, consume: bool = False) -> AttachedRing:
     """Open the ring that its owner called ``name``; see :class:`AttachedRing`."""
     return AttachedRing(name, consume=consume)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

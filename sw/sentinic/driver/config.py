@@ -20,7 +20,7 @@
     spread_count = 4
     spread_index = 0
     descriptors = 65536
-    data_bytes = 67108864
+    data_bytes = 33554432
 
 Everything may be left out.  Without any ``[[ring]]``, ring 0 takes every packet.
 """
@@ -84,6 +84,8 @@ class Config:
     card: CardConfig = CardConfig()
     interrupt: InterruptConfig = InterruptConfig()
     rings: tuple[RingConfig, ...] = field(default=(RingConfig(),))
+    #: begins the sentences about what the card at hand lacks
+    where: str = field(default="config", compare=False)
 
     def apply(self, device: Device, *, pause: bool) -> list[Ring]:
         """Set the card up, open and enable its rings; ``pause`` counts where the config says nothing.
@@ -92,11 +94,14 @@ class Config:
         """
         have = device.capabilities
         if len(self.rings) > have.rings:
-            raise ConfigError(f"config: [[ring]] may stand {have.rings} times on this card, not {len(self.rings)}")
+            raise ConfigError(
+                f"{self.where}: [[ring]] may stand {have.rings} times on this card, not {len(self.rings)}"
+            )
         for number, ring in enumerate(self.rings):
             if ring.ports and max(ring.ports) >= have.ports:
                 raise ConfigError(
-                    f"config: [[ring]] {number}: ports must be 0..{have.ports - 1} on this card, not {max(ring.ports)}"
+                    f"{self.where}: [[ring]] {number}: ports must be 0..{have.ports - 1} on this card, "
+                    f"not {max(ring.ports)}"
                 )
         device.set_hash_key(self.card.hash_key)
         device.set_pause(pause if self.card.pause is None else self.card.pause)
@@ -134,7 +139,7 @@ def load(path: Path) -> Config:
     """
     try:
         with path.open("rb") as file:
-            return parse(tomllib.load(file), str(path))
+            return parse(tomllib.load(file), f"config {path}")
     except OSError as error:
         raise ConfigError(f"config {path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -162,6 +167,7 @@ def parse(document: Mapping[str, Any], where: str = "config") -> Config:
             )
         ),
         rings,
+        where,
     )
 
 
@@ -223,8 +229,16 @@ def _hash_key(value: Any, where: str) -> int:
 
 
 def _ring_name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not 0 < len(value.encode()) <= 64 or "/" in value or value.startswith("."):
-        raise ConfigError(f"{where} must be a string of 1..64 bytes without '/', not beginning with '.', not {value!r}")
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value.encode(errors="replace")) <= 64
+        or not value.isprintable()
+        or "/" in value
+        or value.startswith(".")
+    ):
+        raise ConfigError(
+            f"{where} must be a string of 1..64 printable bytes without '/', not beginning with '.', not {value!r}"
+        )
     return value
 
 
@@ -241,7 +255,7 @@ def _members(kind: type[IntEnum]) -> _Check:
             raise ConfigError(f"{where} must be a list of names, not {value!r}")
         found = []
         for item in value:
-            name = item.upper() if isinstance(item, str) else item
+            name = item.upper() if isinstance(item, str) else ""
             if name not in kind.__members__:
                 raise ConfigError(f"{where}: each must be one of {', '.join(kind.__members__)}, not {item!r}")
             found.append(kind[name])

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinic.abi.registers import ABI_VERSION
-from sentinic.driver.memory import PAGE_BYTES, DmaRegion
-from sentinic.errors import AbiMismatchError, RingError
+from sentinic.driver.memory import PAGE_BYTES, SHARED_FOLDER, DmaRegion
+from sentinic.errors import AbiMismatchError, RingError, SentinicError
 
 #: "SNICRING", read as a little-endian word.
 CONTROL_MAGIC = int.from_bytes(b"SNICRING", "little")
@@ -62,8 +62,17 @@ class ControlPage:
     def create(
         cls, name: str, *, ring: int, descriptors: DmaRegion, data: DmaRegion, sizes: tuple[int, int]
     ) -> "ControlPage":
-        """Make the page; ``sizes`` are descriptors in the descriptor ring, and bytes of the data ring."""
-        page = cls(DmaRegion.create(name, PAGE_BYTES))
+        """Make the page; ``sizes`` are descriptors in the descriptor ring, and bytes of the data ring.
+
+        Raises :class:`FileExistsError` when the name is taken by anything but a ring whose process was killed.
+        """
+        try:
+            page = cls(DmaRegion.create(name, PAGE_BYTES))
+        except FileExistsError:
+            if not _orphaned(name):
+                raise
+            (SHARED_FOLDER / name).unlink(missing_ok=True)
+            page = cls(DmaRegion.create(name, PAGE_BYTES))
         for field, region in (("descriptor_region", descriptors), ("data_region", data)):
             if len(region.name.encode()) > _NAME_BYTES:
                 raise RingError(f"name of a shared region must be at most {_NAME_BYTES} bytes, not {region.name!r}")
@@ -104,6 +113,15 @@ class ControlPage:
     def region_name(self, field: str) -> str:
         """``descriptor_region`` or ``data_region``."""
         return bytes(self._record[field][0]).decode()
+
+
+def _orphaned(name: str) -> bool:
+    """Whether ``name`` is the control page of a ring whose memory is gone."""
+    try:
+        page = ControlPage.attach(name)
+        return not (SHARED_FOLDER / page.region_name("descriptor_region")).exists()
+    except (SentinicError, OSError, ValueError):
+        return False
 
 
 def version_text(version: int) -> str:

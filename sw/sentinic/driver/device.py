@@ -8,6 +8,7 @@ from sentinic.abi.counters import FATES, counter_table
 from sentinic.abi.profiles import PROFILES, Profile
 from sentinic.abi.registers import ABI_VERSION, CARD, CARD_ID, COUNTERS_BASE, HASH_KEY_WORDS
 from sentinic.driver.control import version_text
+from sentinic.driver.memory import sweep
 from sentinic.driver.registers import Registers
 from sentinic.driver.ring import DEFAULT_DATA_BYTES, DEFAULT_DESCRIPTORS, Ring
 from sentinic.driver.transport import Transport, open_transport
@@ -59,8 +60,10 @@ class Device:
     def open(cls, backend: str = "native", profile: str = "wide", **options: object) -> Self:
         """Open a transport by name and the card behind it; ``options`` are the transport's own.
 
+        Shared memory that killed processes left behind is removed first.
         Raises :class:`DeviceError` when the card's profile is another than asked for.
         """
+        sweep()
         transport = open_transport(backend, profile, **options)
         try:
             device = cls(transport)

@@ -1,7 +1,9 @@
 """Memory that the card writes and any process may map by name."""
 
+import contextlib
 import mmap
 import os
+import re
 import secrets
 import tempfile
 import weakref
@@ -15,6 +17,8 @@ import numpy.typing as npt
 SHARED_FOLDER = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path(tempfile.gettempdir())
 #: Alignment that the card asks of ring bases, and the granularity of a region, in bytes.
 PAGE_BYTES = 4096
+#: What :func:`unique_name` makes of a stem of ours, with the number of the process that made it.
+_OURS = re.compile(r"sentinic(?:-ring\d+)?-(\d+)-[0-9a-f]{8}(?:-.*)?")
 
 
 @dataclass
@@ -44,7 +48,8 @@ class DmaRegion:
     def create(cls, name: str, size: int, bus_address: int = 0) -> "DmaRegion":
         """Make a zeroed region of ``size`` bytes (rounded up to whole pages) under an unused name.
 
-        Raises :class:`FileExistsError` when the name is taken and :class:`OSError` when memory runs out.
+        Raises :class:`FileExistsError` when the name is taken and :class:`OSError` when memory runs out: all of it is
+        taken at once, because a card that writes what is not there would end the process without a word.
         """
         if size <= 0:
             raise ValueError(f"size of region {name!r} must be above 0 bytes, not {size}")
@@ -54,7 +59,10 @@ class DmaRegion:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             length = -(-size // PAGE_BYTES) * PAGE_BYTES
-            os.ftruncate(handle, length)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle, 0, length)
+            else:
+                os.ftruncate(handle, length)
             array = _map(handle, length)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -85,6 +93,32 @@ class DmaRegion:
 def unique_name(stem: str) -> str:
     """A name for a region that no other process has: ``stem``, the process id and some random digits."""
     return f"{stem}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def sweep() -> list[str]:
+    """Remove what processes that were killed left behind; the names.  A process that is alive keeps its own.
+
+    Processes are told apart by their numbers, so those of another container must not share the folder.
+    """
+    gone = []
+    for path in SHARED_FOLDER.glob("sentinic-*"):
+        found = _OURS.fullmatch(path.name)
+        if found and not alive(int(found[1])):
+            with contextlib.suppress(OSError):  # somebody else's, or somebody else was quicker
+                path.unlink()
+                gone.append(path.name)
+    return gone
+
+
+def alive(process: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _path(name: str) -> Path:

@@ -16,7 +16,7 @@ from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM, SLOT_ALIGNMENT
 from sentinic.abi.profiles import MAX_FRAME_BYTES
 from sentinic.abi.registers import RING, RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
 from sentinic.driver.control import ControlPage
-from sentinic.driver.memory import DmaRegion, unique_name
+from sentinic.driver.memory import SHARED_FOLDER, DmaRegion, unique_name
 from sentinic.driver.records import DESCRIPTOR_DTYPE
 from sentinic.errors import DeviceError, RingError, TransportError
 
@@ -27,7 +27,8 @@ Descriptors = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 
 DEFAULT_DESCRIPTORS = 65_536
-DEFAULT_DATA_BYTES = 64 << 20
+#: With the descriptors, within the 64 MB of shared memory that containers are given.
+DEFAULT_DATA_BYTES = 32 << 20
 MIN_DESCRIPTORS = 64
 MAX_DESCRIPTORS = 1 << RING.register("descriptor_mask").fields[0].width
 #: The margin, a longest frame, and as much again to make progress.
@@ -201,7 +202,10 @@ class Ring(RingReader):
             raise RingError(f"ring name {self.name!r} is in use by another ring") from error
         except OSError as error:
             self._drop_regions()
-            raise RingError(f"no shared memory for ring {self.name!r} of {data_bytes} data bytes: {error}") from error
+            raise RingError(
+                f"no shared memory for ring {self.name!r}: {descriptors} descriptors and {data_bytes} data bytes do "
+                f"not fit {SHARED_FOLDER}: {error.strerror}"
+            ) from error
         array: Descriptors = head.array[: descriptors * DESCRIPTOR.size].view(DESCRIPTOR_DTYPE)
         super().__init__(page, array, body.array[:data_bytes])
         self.snap_length = MAX_FRAME_BYTES

@@ -13,12 +13,22 @@ def prepare_folder(folder: Path) -> None:
     Raises :class:`OutputError` when they cannot.
     """
     probe = folder / f".sentinic-{os.getpid()}"
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"output folder {folder}: is a file")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
         raise OutputError(f"output folder {folder}: cannot be written: {error.strerror}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.  Raises :class:`OutputError` when that cannot be done."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be replaced: {error.strerror}") from error
 
 
 class LineFile:
@@ -33,22 +43,25 @@ class LineFile:
         except OSError as error:
             raise OutputError(f"{path}: cannot be created: {error.strerror}") from error
 
-    def append(self, text: str, lines: int) -> None:
-        """Append ``lines`` lines, each ended.  Raises :class:`OutputError` when they cannot be written."""
-        block = text.encode()
+    def append(self, block: bytes) -> None:
+        """Append whole lines.  Raises :class:`OutputError` when not all can be written; those that fit stay."""
         rest = memoryview(block)
         try:
             while len(rest):
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
+            self._keep(block[: block.rfind(b"\n", 0, len(block) - len(rest)) + 1])
             with contextlib.suppress(OSError):
                 self._file.truncate(self._bytes)
             raise OutputError(
                 f"{self.path}: cannot be written beyond byte {self._bytes}: {error.strerror}; "
                 f"the {self.lines} lines before are valid"
             ) from error
+        self._keep(block)
+
+    def _keep(self, block: bytes) -> None:
         self._bytes += len(block)
-        self.lines += lines
+        self.lines += block.count(b"\n")
 
     def close(self) -> None:
         try:
@@ -63,7 +76,9 @@ def write_whole(path: Path, text: str) -> None:
     try:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too
         with contextlib.suppress(OSError):
             part.unlink()
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        if isinstance(error, OSError):
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinic.monitor.connections import ConnectionTracker
-from sentinic.monitor.connlog import write_conn_log
+from sentinic.monitor.connlog import conn_log_lines
+from sentinic.run.files import LineFile
 from sentinic.run.outputs import Bytes, Descriptors
 
 
@@ -17,7 +18,7 @@ class Monitor:
     def __init__(self, path: Path | None, *, ignore_checksums: bool) -> None:
         """``path`` of the log; ``None`` writes none, the connections are wanted for the report only."""
         self._tracker = ConnectionTracker(ignore_checksums=ignore_checksums)
-        self._path = path
+        self._log = None if path is None else LineFile(path)
         self._rows: npt.NDArray[np.void] | None = None
 
     def take(self, ring: int, descriptors: Descriptors, data: Bytes) -> None:
@@ -26,8 +27,12 @@ class Monitor:
 
     def finish(self) -> None:
         self._rows = self._tracker.finish()
-        if self._path is not None:
-            write_conn_log(self._path, self._rows)
+        if self._log is not None:
+            try:
+                for lines in conn_log_lines(self._rows):
+                    self._log.append(lines)
+            finally:
+                self._log.close()
 
     def write_report(self, path: Path, summary: dict[str, Any]) -> None:
         """``report.html``; ``summary`` is the run's, with its traffic."""

@@ -67,7 +67,7 @@ class Lines:
     def take(self, ring: int, descriptors: Descriptors, data: Bytes) -> None:
         for first in range(0, len(descriptors), self._PART):
             part = descriptors[first : first + self._PART]
-            self._file.append(self._lines.format(ring, part, data), len(part))
+            self._file.append(self._lines.format(ring, part, data).encode())
 
     def finish(self) -> None:
         self._file.close()

@@ -6,12 +6,10 @@ surely fit all rings: a replay loses nothing because of a slow output, it waits.
 """
 
 import contextlib
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +19,7 @@ from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import Ring, frame_slots
 from sentinic.errors import SentinicError, TransportError
 from sentinic.run.outputs import Output
+from sentinic.run.stopping import Flag, number_of
 
 #: Most frames and bytes sent at once: small enough that sending, stepping and consuming overlap within a ring.
 CHUNK_FRAMES = 8192
@@ -30,7 +29,7 @@ FIRST_CHUNK = 256
 STEP_SECONDS = (0.02, 0.2)
 #: Descriptors handed to the outputs at once.
 POLL_DESCRIPTORS = 16_384
-#: Cycles after which stepping looks for Ctrl-C.
+#: Cycles after which stepping looks whether it is to stop.
 QUANTUM = 500_000
 #: Cycles a card may take to come to rest: a base, and so many a beat that came in.
 REST_CYCLES = 5_000_000
@@ -53,7 +52,8 @@ class Outcome:
     wall_seconds: from the first batch asked for to the last packet consumed
     step_seconds: of these, in the card (a simulator's own speed)
     cycles: clock cycles run meanwhile
-    interrupted: Ctrl-C ended it
+    stopped: number of the signal that ended it (Ctrl-C is one), or 0
+    empty: frames of no bytes in the captures, which no wire could carry: not sent
     error: what else ended it; outputs hold all that was delivered until then
     """
 
@@ -63,7 +63,8 @@ class Outcome:
     wall_seconds: float = 0.0
     step_seconds: float = 0.0
     cycles: int = 0
-    interrupted: bool = False
+    stopped: int = 0
+    empty: int = 0
     error: Exception | None = None
 
 
@@ -142,34 +143,6 @@ class Consumers(threading.Thread):
         return busy
 
 
-class _Interrupt:
-    """Ctrl-C as a flag, so that it never tears a transaction with the card; at once where ``immediate``.
-
-    A second one always interrupts at once.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        self.immediate = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.seen or self.immediate:
-            self.seen = True
-            raise KeyboardInterrupt
-        self.seen = True
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, self)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
 class Pipeline:
     """One replay through an enabled card.  ``progress`` is called now and then, from the caller's thread."""
 
@@ -179,32 +152,32 @@ class Pipeline:
         self._plans = [_Plan(ring) for ring in self._rings]
         self._outputs = outputs
         self._progress = progress or (lambda outcome: None)
-        self._interrupt = _Interrupt()
+        self._stop = Flag()
         self._chunk = FIRST_CHUNK
         self.outcome = Outcome()
 
     def run(self, batches: Iterable[FrameBatch], limit: int | None = None) -> Outcome:
         """Send ``batches`` (at most ``limit`` frames) and consume everything that is delivered.
 
-        Returns even when a capture, the card or an output fails, or at Ctrl-C: see :class:`Outcome`.  The outputs are
+        Returns even when a capture, the card or an output fails, or at a signal: see :class:`Outcome`.  The outputs are
         finished in any case.
         """
         outcome = self.outcome
         consumers = Consumers(self._rings, self._outputs)
         begin, cycles = time.monotonic(), self._device.transport.cycles
-        with self._interrupt.installed():
+        with self._stop.installed():
             consumers.start()
             try:
                 for batch in self._limited(batches, limit):
-                    if self._interrupt.seen or not self._send(batch, consumers):
+                    if self._stop.number or not self._send(batch, consumers):
                         break
-            except KeyboardInterrupt:
-                self._interrupt.seen = True
+            except KeyboardInterrupt as error:
+                self._stop.number = number_of(error)
             except (SentinicError, OSError, ValueError, MemoryError) as error:
                 outcome.error = error
             finally:
                 consumers.finish()
-        outcome.interrupted = self._interrupt.seen
+        outcome.stopped = self._stop.number
         outcome.error = consumers.error or outcome.error
         outcome.delivered = consumers.delivered
         outcome.wall_seconds = time.monotonic() - begin
@@ -217,11 +190,11 @@ class Pipeline:
         iterator = iter(batches)
         left = limit
         while left is None or left > 0:
-            self._interrupt.immediate = True  # reading may block, and touches no card
+            self._stop.immediate = True  # reading may block, and touches no card
             try:
                 batch = next(iterator, None)
             finally:
-                self._interrupt.immediate = False
+                self._stop.immediate = False
             if batch is None:
                 return
             if left is not None:
@@ -231,12 +204,16 @@ class Pipeline:
 
     def _send(self, batch: FrameBatch, consumers: Consumers) -> bool:
         """Send a batch in chunks; False when the run is to end."""
+        if not batch.length.all():
+            kept = batch[batch.length > 0]
+            self.outcome.empty += len(batch) - len(kept)
+            batch = kept
         first = 0
         ends = np.concatenate([[0], np.cumsum(batch.length, dtype=np.int64)])
         for plan in self._plans:
             plan.set(batch)
         while first < len(batch):
-            if self._interrupt.seen or consumers.error is not None:
+            if self._stop.number or consumers.error is not None:
                 return False
             consumers.released.clear()
             self._device.forward()

@@ -13,7 +13,7 @@ from sentinic.driver.config import Config
 from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
 from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError, TransportError
-from sentinic.run.files import prepare_folder, write_whole
+from sentinic.run.files import prepare_folder, remove, write_whole
 from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
 from sentinic.run.pipeline import Outcome, Pipeline, Progress
 
@@ -28,6 +28,8 @@ OUTPUTS: dict[str, str] = {
     "summary": "summary.json",
     "report": "report.html",
 }
+#: Made in one go when the run is over.
+_WRITTEN_LAST = ("summary", "report")
 DEFAULT_OUTPUTS = tuple(name for name in OUTPUTS if name != "jsonl")
 
 
@@ -57,12 +59,15 @@ class Replay:
 class Result:
     """``summary`` as written to ``summary.json``; ``error`` is what ended the run early, or what does not add up.
 
-    When the card is gone, and its counters with it, ``summary`` is empty, and neither it nor the report is written.
+    ``stopped`` is the number of the signal that ended it (Ctrl-C is one), or 0.  ``missing`` names the files that were
+    asked for and are not there.  When the card is gone, and its counters with it, ``summary`` is empty, and neither it
+    nor the report is written.
     """
 
     summary: dict[str, Any]
     error: Exception | None
-    interrupted: bool
+    stopped: int
+    missing: list[str]
 
 
 def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | None = None) -> Result:
@@ -86,13 +91,17 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
             losses = TagLosses(len(rings))
             monitor = _monitor(request)
             outputs = _outputs(request, links, traffic, losses, monitor)
+            for name in _WRITTEN_LAST:
+                if name in request.write:
+                    remove(request.folder / OUTPUTS[name])  # another run's, which must not pass for this one's
             device.enable()
             pipeline = Pipeline(device, outputs, _with_fraction(progress, readers))
             outcome = pipeline.run(_batches(readers, request), request.limit)
             try:
                 summary = _summary(request, device, outcome, readers, traffic, losses)
             except TransportError as failure:
-                return Result({}, outcome.error or failure, outcome.interrupted)
+                missing = [OUTPUTS[name] for name in _WRITTEN_LAST if name in request.write]
+                return Result({}, outcome.error or failure, outcome.stopped, missing)
     finally:
         for reader in readers:
             reader.close()
@@ -101,8 +110,8 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
         check_conservation(summary["counters"])
     except ConservationError as failure:
         error = error or failure
-    error = _write_results(request, summary, monitor, error)
-    return Result(summary, error, outcome.interrupted)
+    error, missing = _write_results(request, summary, monitor, error)
+    return Result(summary, error, outcome.stopped, missing)
 
 
 def _open_captures(request: Replay, links: LinkTable) -> list[CaptureReader]:
@@ -195,13 +204,15 @@ def _summary(
                 "frames": reader.frames,
                 "bytes": reader.bytes,
                 "backwards": reader.backwards,
+                "first_backwards": reader.first_backwards,
                 "clamped": reader.clamped,
             }
             for reader in readers
         ],
-        "ended": "interrupted" if outcome.interrupted else "error" if outcome.error else "complete",
+        "ended": "interrupted" if outcome.stopped else "error" if outcome.error else "complete",
         "error": str(outcome.error) if outcome.error else None,
         "frames": outcome.frames,
+        "frames_empty": outcome.empty,
         "bytes": outcome.bytes,
         "delivered": outcome.delivered,
         "cycles": cycles,
@@ -248,16 +259,17 @@ def _ratio(amount: float, of: float) -> float | None:
 
 def _write_results(
     request: Replay, summary: dict[str, Any], monitor: "Monitor | None", error: Exception | None
-) -> Exception | None:
-    """Write what is written at the end; the first error there was stays the one that is told."""
-    try:
-        if "summary" in request.write:
-            write_whole(request.folder / OUTPUTS["summary"], json.dumps(summary, indent=2) + "\n")
-    except SentinicError as failure:
-        error = error or failure
-    try:
-        if "report" in request.write and monitor is not None:
-            monitor.write_report(request.folder / OUTPUTS["report"], summary)
-    except (SentinicError, OSError) as failure:
-        error = error or failure
-    return error
+) -> tuple[Exception | None, list[str]]:
+    """Write what is written at the end; the first error there was stays the one that is told.  And what is missing."""
+    missing = []
+    for name in _WRITTEN_LAST:
+        path = request.folder / OUTPUTS[name]
+        try:
+            if name in request.write and name == "summary":
+                write_whole(path, json.dumps(summary, indent=2) + "\n")
+            elif name in request.write and monitor is not None:
+                monitor.write_report(path, summary)
+        except (SentinicError, OSError) as failure:
+            error = error or failure
+            missing.append(path.name)
+    return error, missing
