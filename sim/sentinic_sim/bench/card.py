@@ -1,0 +1,189 @@
+"""What the card does in a cycle, and how fast it is simulated."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from sentinic.abi.profiles import Profile
+from sentinic.abi.registers import RING
+from sentinic.driver.device import Device
+from sentinic_sim.bench.table import Table, best
+from sentinic_sim.bench.traffic import WIRE_BITS, minimum_frames
+from sentinic_sim.native import LatencyProbe, MemoryOptions, NativeTransport
+
+#: Cycles that the model is clocked for, to see what it costs by itself.
+ALONE_CYCLES = 200_000
+#: Shares of cycles in which a port offers no beat.
+IDLE_SHARES = (0.9, 0.75, 0.5)
+
+
+def native(device: Device) -> NativeTransport:
+    transport = device.transport
+    assert isinstance(transport, NativeTransport)
+    return transport
+
+
+def send(device: Device, batch: Any, *, deliver: bool) -> tuple[dict[str, int], float, Any, Any]:
+    """Send ``batch`` whole, with one ring large enough or none; counters, seconds, harness figures before and after."""
+    transport = native(device)
+    if deliver:
+        slots = 2 * len(batch)
+        device.open_ring(0, descriptors=_power(len(batch) + 64), data_bytes=_power(64 * slots + (1 << 18))).enable()
+    device.set_pause(True)
+    device.enable()
+    before = transport.stats()
+    started = time.perf_counter()
+    transport.send(batch)
+    transport.step()
+    seconds = time.perf_counter() - started
+    after = transport.stats()
+    while (counters := device.snapshot())["held"]:
+        transport.clock(1000)
+    return counters, seconds, before, after
+
+
+def _power(value: int) -> int:
+    return 1 << (value - 1).bit_length()
+
+
+def card_figures(table: Table, profile: Profile, frames: int) -> None:
+    """Line rate, bus, latency, and the simulation's speed."""
+    name = profile.name
+    gigabit = "below 42 (1 Gbit/s)"
+    for flows in (1, frames):
+        with Device.open("native", name) as device:
+            counters, *_ = send(device, minimum_frames(frames, flows), deliver=False)
+            assert counters["filtered"] == frames, counters
+            cycles = counters["ingress.busy_cycles"] + counters["ingress.stall_cycles"]
+            table.add(
+                f"{name}: 64-byte frames filtered, {'one flow' if flows == 1 else 'all flows different'}",
+                cycles / frames,
+                "cycles/frame",
+                f"{frames:,} frames back to back",
+                want="1" if name == "wide" else gigabit,
+            )
+    with Device.open("native", name) as device:
+        counters, _, before, after = send(device, minimum_frames(frames, 1000), deliver=True)
+        assert counters["delivered"] == frames, counters
+    span = after.w_last - after.w_first + 1
+    table.add(
+        f"{name}: DMA bus busy, all delivered",
+        100 * (after.w_beats - before.w_beats) / span,
+        "%",
+        f"{frames:,} frames",
+        want="95" if name == "wide" else "",
+    )
+    table.add(
+        f"{name}: 64-byte frames delivered",
+        span / frames,
+        "cycles/frame",
+        f"{frames:,} frames back to back",
+        want="" if name == "wide" else gigabit,
+    )
+    table.add(
+        f"{name}: at its clock, 64-byte frames delivered",
+        profile.clock_hz * frames / span * WIRE_BITS / 1e9,
+        "Gbit/s of wire",
+        f"{profile.clock_hz / 1e6:g} MHz",
+        want="" if name == "wide" else "1",
+    )
+    latency(table, profile)
+    simulation(table, profile, frames)
+
+
+def simulation(table: Table, profile: Profile, frames: int) -> None:
+    """The harness against the same model with constant inputs: with nothing to do, and with a beat in every cycle."""
+    name = profile.name
+    batch = minimum_frames(frames, 1000)
+    one = batch.data[: min(int(batch.length[0]), profile.beat_bytes)].tobytes()
+    speeds: dict[str, list[float]] = {"idle": [], "offered": [], "filtering": [], "delivering": []}
+    for _ in range(3):
+        with Device.open("native", name) as device:
+            _, seconds, before, after = send(device, batch, deliver=False)
+            speeds["filtering"].append((after.cycles - before.cycles) / seconds)
+            transport = native(device)
+            for kind, frame in (("idle", b""), ("offered", one)):
+                speeds[kind].append(ALONE_CYCLES / best(lambda f=frame, t=transport: t.clock(ALONE_CYCLES, f), 1))
+        with Device.open("native", name) as device:
+            _, seconds, before, after = send(device, batch, deliver=True)
+            speeds["delivering"].append((after.cycles - before.cycles) / seconds)
+    fastest = {kind: max(values) for kind, values in speeds.items()}
+    alone = f"{ALONE_CYCLES:,} cycles, best of 3"
+    table.add(f"{name}: model alone, nothing to do", fastest["idle"], "cycles/s", alone)
+    table.add(f"{name}: model alone, a first beat offered in every cycle", fastest["offered"], "cycles/s", alone)
+    for kind in ("filtering", "delivering"):
+        table.add(f"{name}: simulated, {kind}", fastest[kind], "cycles/s", f"{frames:,} frames, best of 3")
+    table.add(
+        f"{name}: simulated, filtering, of the model alone and as busy",
+        100 * fastest["filtering"] / fastest["offered"],
+        "%",
+        "cycles/s against constant inputs that offer a beat in every cycle",
+        want="80",
+    )
+    table.add(
+        f"{name}: simulated, delivering, of the model alone and idle",
+        100 * fastest["delivering"] / fastest["idle"],
+        "%",
+        "cycles/s against constant inputs and nothing to do",
+    )
+
+
+def latency(table: Table, profile: Profile) -> None:
+    """From a frame's last beat to its descriptor in memory: alone in the card, and under load."""
+    frames = 1000
+    probe = LatencyProbe(frames + 8)
+    with Device.open("native", profile.name) as device:
+        transport = native(device)
+        _watched_ring(transport)
+        device.set_pause(True)
+        device.enable()
+        transport.attach_probe(probe)
+        batch = minimum_frames(frames, frames)
+        # The first frame waits for the tables of the hash.
+        transport.send(batch[:1])
+        transport.step()
+        alone = []
+        for index in range(50):
+            probe.clear()
+            transport.send(batch[index : index + 1])
+            transport.step()
+            assert len(probe.descriptor_cycles) == 1, "every frame is delivered"
+            alone.append(int(probe.descriptor_cycles[0] - probe.frame_cycles[0]))
+        table.add(
+            f"{profile.name}: latency, empty card, 64-byte frame",
+            max(alone),
+            "cycles",
+            "50 frames, each alone; the longest",
+            want="below 64" if profile.name == "wide" else "",
+        )
+        for idle in (*IDLE_SHARES, 0.0):
+            transport.configure(MemoryOptions(rx_idle=idle))
+            probe.clear()
+            transport.send(batch)
+            transport.step()
+            spent = probe.descriptor_cycles[:frames] - probe.frame_cycles[:frames]
+            half, most, all_ = np.percentile(spent.astype(np.int64), (50, 99, 100))
+            table.add(
+                f"{profile.name}: latency at {100 * (1 - idle):.0f} % of the port's beats, half of the frames",
+                float(half),
+                "cycles",
+                f"{frames:,} 64-byte frames, all delivered; 99 %: {most:.0f}, the longest: {all_:.0f}",
+            )
+
+
+def _watched_ring(transport: NativeTransport) -> None:
+    """Ring 0, opened by hand so that the probe sees its descriptors being written."""
+    descriptors = transport.alloc("watched", 64 * 8192, watch=True, limit=0)
+    data = transport.alloc("watched-data", 1 << 21, limit=0)
+    values = {
+        "descriptor_base_low": descriptors.bus_address & 0xFFFFFFFF,
+        "descriptor_base_high": descriptors.bus_address >> 32,
+        "descriptor_mask": 8191,
+        "data_base_low": data.bus_address & 0xFFFFFFFF,
+        "data_base_high": data.bus_address >> 32,
+        "data_mask": (1 << 21) // 64 - 1,
+        "control": 1,
+    }
+    for name, value in values.items():
+        transport.write(RING.address(name, 0), value)

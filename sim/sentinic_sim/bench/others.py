@@ -1,0 +1,123 @@
+"""What others make of the same frames: cocotbext-axi as the simulation's surroundings, flow meters as the monitor."""
+
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from sentinic.capture import CaptureWriter
+from sentinic.driver.device import Device
+from sentinic.errors import SentinicError
+from sentinic_sim.bench.card import send
+from sentinic_sim.bench.table import Table
+from sentinic_sim.bench.traffic import minimum_frames
+
+FLOWS = 1000
+
+
+def cocotb_figures(table: Table, profile: str, frames: int) -> None:
+    """The same frames, all delivered, under cocotb with cocotbext-axi and under the native harness."""
+    batch = minimum_frames(frames, FLOWS)
+    try:
+        with Device.open("cocotb", profile) as device:
+            device.open_ring(0).enable()
+            device.enable()
+            started = time.perf_counter()
+            device.transport.send(batch)
+            while device.snapshot()["delivered"] < frames:
+                device.transport.step()
+            slow = frames / (time.perf_counter() - started)
+    except SentinicError as error:
+        table.note(f"{profile}: simulated under cocotb", str(error).splitlines()[0])
+        return
+    many = minimum_frames(100_000, FLOWS)
+    fast = 0.0
+    for _ in range(3):
+        with Device.open("native", profile) as device:
+            _, seconds, _, _ = send(device, many, deliver=True)
+            fast = max(fast, len(many) / seconds)
+    table.add(
+        f"{profile}: simulated under cocotb, cocotbext-axi", slow, "frames/s", f"{frames:,} frames, all delivered"
+    )
+    table.add(
+        f"{profile}: simulated natively, of that",
+        fast / slow,
+        "times",
+        f"{fast:,.0f} frames/s on {len(many):,} of the same frames, best of 3",
+        want="200",
+    )
+
+
+def meter_figures(table: Table, frames: int) -> None:
+    """Other flow meters on a capture of the same frames as :func:`sentinic_sim.bench.host.flow_figures` counts."""
+    with tempfile.TemporaryDirectory() as folder:
+        capture = Path(folder) / "minimum.pcapng"
+        with CaptureWriter(capture) as writer:
+            writer.write_batch(minimum_frames(frames, FLOWS))
+        _softflowd(table, capture, frames, folder)
+        _nfstream(table, capture, frames)
+        _dpkt(table, capture, frames)
+
+
+def _softflowd(table: Table, capture: Path, frames: int, folder: str) -> None:
+    program = shutil.which("softflowd") or shutil.which("softflowd", path="/usr/sbin")
+    if program is None:
+        table.note("softflowd", "not installed (Debian: softflowd)")
+        return
+    command = [program, "-r", str(capture), "-d", "-c", f"{folder}/control", "-p", f"{folder}/pid"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    table.add(
+        "softflowd: capture to flow records",
+        frames / (time.perf_counter() - started),
+        "packets/s",
+        f"{frames:,} of the same frames, {FLOWS:,} flows, start to end",
+    )
+
+
+def _nfstream(table: Table, capture: Path, frames: int) -> None:
+    if importlib.util.find_spec("nfstream") is None:
+        table.note("nfstream", "not installed (PyPI: nfstream)")
+        return
+    from nfstream import NFStreamer
+
+    started = time.perf_counter()
+    records = list(NFStreamer(source=str(capture), n_dissections=0, accounting_mode=0))
+    seconds = time.perf_counter() - started
+    assert sum(record.bidirectional_packets for record in records) == frames
+    version = importlib.metadata.version("nfstream")
+    table.add(
+        f"nfstream {version}: capture to flow records",
+        frames / seconds,
+        "packets/s",
+        f"{frames:,} of the same frames, {FLOWS:,} flows, no dissection",
+    )
+
+
+def _dpkt(table: Table, capture: Path, frames: int) -> None:
+    if importlib.util.find_spec("dpkt") is None:
+        table.note("dpkt", "not installed (PyPI: dpkt)")
+        return
+    import dpkt
+
+    flows: dict[tuple[bytes, bytes, int, int], list[float]] = {}
+    started = time.perf_counter()
+    with capture.open("rb") as file:
+        for seen, frame in dpkt.pcapng.Reader(file):
+            packet = dpkt.ethernet.Ethernet(frame).data
+            segment = packet.data
+            flow = flows.setdefault((packet.src, packet.dst, segment.sport, segment.dport), [0, 0, seen, seen])
+            flow[0] += 1
+            flow[1] += len(frame)
+            flow[3] = seen
+    seconds = time.perf_counter() - started
+    assert sum(flow[0] for flow in flows.values()) == frames
+    table.add(
+        f"dpkt {importlib.metadata.version('dpkt')}: capture to flow records",
+        frames / seconds,
+        "packets/s",
+        f"{frames:,} of the same frames, {FLOWS:,} flows, a dictionary in Python",
+    )
