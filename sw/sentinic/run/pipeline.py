@@ -29,6 +29,8 @@ FIRST_CHUNK = 256
 STEP_SECONDS = (0.02, 0.2)
 #: Descriptors handed to the outputs at once.
 POLL_DESCRIPTORS = 16_384
+#: After a round of fewer, more are waited for: what a round costs hardly depends on how many they are.
+ENOUGH_DESCRIPTORS = 1024
 #: Cycles after which stepping looks whether it is to stop.
 QUANTUM = 500_000
 #: Cycles a card may take to come to rest: a base, and so many a beat that came in.
@@ -38,7 +40,7 @@ REST_CYCLES_PER_BEAT = 200
 QUIET_STEPS = 16
 #: The card never delivers less of a frame.
 _MIN_SNAP_BYTES = 64
-_IDLE_SECONDS = 0.002
+_IDLE_SECONDS = 0.02
 
 
 @dataclass
@@ -106,12 +108,14 @@ class Consumers(threading.Thread):
         try:
             while True:
                 last = self._finish.is_set()
-                if self._round():
+                polled = self._round()
+                if polled >= ENOUGH_DESCRIPTORS:
                     continue
-                if last:
+                if not last:
+                    self.arrived.wait(_IDLE_SECONDS)
+                    self.arrived.clear()
+                elif not polled:
                     break
-                self.arrived.wait(_IDLE_SECONDS)
-                self.arrived.clear()
         except Exception as error:
             self.error = error
         for output in self._outputs:
@@ -129,18 +133,18 @@ class Consumers(threading.Thread):
         while self.is_alive():
             self.join(0.1)
 
-    def _round(self) -> bool:
-        busy = False
+    def _round(self) -> int:
+        """Take from every ring once; how many packets that were."""
+        before = self.delivered
         for ring in self._rings:
             descriptors, data = ring.poll(POLL_DESCRIPTORS)
             if len(descriptors):
-                busy = True
                 for output in self._outputs:
                     output.take(ring.number, descriptors, data)
                 self.delivered += len(descriptors)
                 ring.release(len(descriptors))
                 self.released.set()
-        return busy
+        return self.delivered - before
 
 
 class Pipeline:
