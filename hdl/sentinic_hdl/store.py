@@ -57,8 +57,9 @@ class FreeList(wiring.Component):
     """
 
     def __init__(self, *, cells: int):
-        if cells < 2:
-            raise ValueError(f"cells must be at least 2, not {cells}")
+        # The FIFO takes one item less while its output register is empty, which only two cells would come across.
+        if cells < 3:
+            raise ValueError(f"cells must be at least 3, not {cells}")
         self._cells = cells
         shape = bits_for(cells - 1)
         super().__init__({"i": In(stream.Signature(shape, always_ready=True)), "o": Out(stream.Signature(shape))})
@@ -144,9 +145,9 @@ class PacketStore(wiring.Component):
         profile = self._profile
         cell_beats = profile.cell_bytes // profile.beat_bytes
         head = Signal(cell_shape(profile))
-        cell = Signal(cell_shape(profile))
-        position = Signal(range(cell_beats))
-        current = Signal.like(cell)
+        cell = Signal(cell_shape(profile), name="write_cell")
+        position = Signal(range(cell_beats), name="write_position")
+        current = Signal.like(cell, name="write_current")
         link = Signal(96)
         new_cell = Signal()
         last_taken = Signal()
@@ -201,12 +202,12 @@ class PacketStore(wiring.Component):
         m.submodules.done = done = SyncFIFOBuffered(width=release_shape(profile).size, depth=4)
         self._done = done
 
-        cell = Signal(cell_shape(profile))
-        position = Signal(range(cell_beats))
-        left = Signal(read_shape(profile)["beats"].shape)
+        cell = Signal(cell_shape(profile), name="read_cell")
+        position = Signal(range(cell_beats), name="read_position")
+        left = Signal(read_shape(profile)["beats"].shape, name="read_left")
         step = Signal()
         begin = Signal()
-        current = Signal.like(cell)
+        current = Signal.like(cell, name="read_current")
         giving = Signal(release_shape(profile))
         m.d.comb += [
             step.eq(~self.o.valid | self.o.ready),
@@ -263,8 +264,8 @@ class PacketStore(wiring.Component):
             available.eq(done.r_rdy | dropped.r_rdy),
             frame.eq(Mux(chosen_done, done.r_data, dropped.r_data)),
         ]
-        cell = Signal(cell_shape(profile))
-        left = Signal.like(frame.cells)
+        cell = Signal(cell_shape(profile), name="walk_cell")
+        left = Signal.like(frame.cells, name="walk_left")
         waiting = Signal()  # for the link memory
         m.d.comb += walk_link.addr.eq(cell)
         with m.If(left == 0):

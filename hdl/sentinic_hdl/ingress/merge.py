@@ -61,5 +61,5 @@ class Merge(wiring.Component):
                 with m.If((chosen == last_served) & self.i0.valid & self.i1.valid):
                     m.d.sync += passed_over.eq(Mux(impatient, passed_over, passed_over + 1))
                 with m.Else():
-                    m.d.sync += passed_over.eq(0)
+                    m.d.sync += passed_over.eq(self.i0.valid & self.i1.valid)
         return m

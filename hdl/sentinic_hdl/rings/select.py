@@ -105,6 +105,7 @@ class Select(wiring.Component):
         hold = Signal()  # a paused card waits for the bus
         copy_valid = Signal()
         copy_ready = Signal()
+        release_ready = Signal()
         counts = [Signal(16, name=f"sample_count{n}") for n in rings]
         m.d.comb += [
             sampled.eq(match & Cat(count == 0 for count in counts)),
@@ -124,17 +125,21 @@ class Select(wiring.Component):
                     m.d.comb += meta_done.eq(~rest.any())
                     m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
             with m.Else():
-                m.d.comb += [self.release.valid.eq(1), meta_done.eq(self.release.ready)]
-        m.d.comb += [
-            self.release.p.cell.eq(meta.cell),
-            self.release.p.cells.eq(cells_of(profile, meta.info.length)),
-        ]
+                m.d.comb += meta_done.eq(release_ready)
+        # Through a register: once offered, a packet stays given up, even if a ring has room again meanwhile.
+        m.d.comb += release_ready.eq(~self.release.valid | self.release.ready)
+        with m.If(release_ready):
+            m.d.sync += [
+                self.release.valid.eq(meta_valid & ~hold & ~taking.any()),
+                self.release.p.cell.eq(meta.cell),
+                self.release.p.cells.eq(cells_of(profile, meta.info.length)),
+            ]
 
         # What is counted is counted once a packet: in the cycle in which it leaves this stage, or its first copy does.
         decided = Signal()
         lost = Signal(profile.rings)
         m.d.comb += [
-            decided.eq(first & Mux(taking.any(), copy_ready, self.release.ready)),
+            decided.eq(first & Mux(taking.any(), copy_ready, release_ready)),
             lost.eq(sampled & ~taking),
             self.taken.eq(taking & decided.replicate(profile.rings)),
         ]
