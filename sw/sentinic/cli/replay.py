@@ -277,20 +277,14 @@ def _closing(result: "Result", request: "Replay") -> None:
 def _notes(summary: "dict[str, Any]") -> "Iterator[str]":
     """What is odd about the captures, and did not end the run."""
     for capture in summary["captures"]:
-        if capture["backwards"]:
-            yield (
-                f"{capture['name']}: {capture['backwards']:,} frames are earlier than the one before, packet "
-                f"{capture['first_backwards']} is the first; times stay as they are"
-            )
-        if capture["clamped"]:
-            yield (
-                f"{capture['name']}: {capture['clamped']:,} frames have fewer bytes on the wire than in the capture; "
-                "the bytes that are there count"
-            )
+        name, backwards, clamped = capture["name"], capture["backwards"], capture["clamped"]
+        if backwards:
+            first = capture["first_backwards"]
+            yield f"{name}: frames earlier than the one before: {backwards:,}, first packet {first}; times stay as they are"
+        if clamped:
+            yield f"{name}: frames longer than they are said to be on the wire: {clamped:,}; the bytes that are there count"
     if summary["frames_empty"]:
-        yield f"{summary['frames_empty']:,} frames of no bytes were left out, as no wire carries them"
+        yield f"frames of no bytes: {summary['frames_empty']:,}; left out, as no wire carries them"
     if summary["traffic"] and summary["traffic"]["truncated"]:
-        yield (
-            f"{summary['traffic']['truncated']:,} packets of ring 0 are cut short (snap length); they are marked, and "
-            "keep their length on the wire"
-        )
+        count = summary["traffic"]["truncated"]
+        yield f"packets of ring 0 cut short (snap length): {count:,}; they are marked, and keep their length on the wire"

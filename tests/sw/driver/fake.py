@@ -23,7 +23,7 @@ from sentinic.abi.registers import (
     SNAPSHOT,
 )
 from sentinic.driver.frames import FrameBatch
-from sentinic.driver.memory import DmaRegion
+from sentinic.driver.memory import DmaRegion, unique_name
 from tests.reference.card import Frame, ReferenceCard, frames_of_batch
 from tests.reference.card import Ring as ModelRing
 
@@ -69,6 +69,7 @@ class FakeTransport:
         self.cycles = 0
         self.time = 0
         self.closed = False
+        self.busy = False  # packets are under way to the rings, for ever
         self.writes: list[tuple[int, int]] = []
         self.miscount = miscount
         self.step_seconds = step_seconds
@@ -82,6 +83,8 @@ class FakeTransport:
         for number, ring in enumerate(self.model.rings):
             if address == RING.address("descriptor_head", number):
                 return len(ring.records) & 0xFFFF_FFFF
+            if address == RING.address("status", number):
+                return self.busy << 1
         if address == CARD.address("time_low"):
             self.words[CARD.address("time_high")] = self.time >> 32
             return self.time & 0xFFFF_FFFF
@@ -104,7 +107,7 @@ class FakeTransport:
 
     def alloc(self, name: str, size: int) -> DmaRegion:
         base = 0x1_0000_0000 + sum(len(region.array) for region in self.regions)
-        self.regions.append(DmaRegion.create(name, size, base))
+        self.regions.append(DmaRegion.create(f"{unique_name('sentinic')}-{name}", size, base))
         return self.regions[-1]
 
     def send(self, batch: FrameBatch) -> None:

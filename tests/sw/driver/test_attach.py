@@ -121,7 +121,7 @@ def test_a_ring_that_is_not_there_or_none_of_ours_is_refused(device: Device) -> 
     with pytest.raises(RingError, match="no ring named"):
         attach("sentinic-nothing-of-this-name")
     with pytest.raises(RingError, match="not the control page"):
-        attach(device.rings[0].name + "-data")
+        attach(device.rings[0].page.region_name("data_region"))
     device.rings[0].page["abi_version"] = 0x0005_0001
     with pytest.raises(AbiMismatchError, match=r"5\.1.*1\.0"):
         attach(device.rings[0].name)
