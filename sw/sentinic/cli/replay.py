@@ -279,12 +279,12 @@ def _notes(summary: "dict[str, Any]") -> "Iterator[str]":
     for capture in summary["captures"]:
         name, backwards, clamped = capture["name"], capture["backwards"], capture["clamped"]
         if backwards:
-            first = capture["first_backwards"]
-            yield f"{name}: frames earlier than the one before: {backwards:,}, first packet {first}; times stay as they are"
+            first = f"first packet {capture['first_backwards']}"
+            yield f"{name}: frames earlier than the one before: {backwards:,}, {first}; times stay as they are"
         if clamped:
-            yield f"{name}: frames longer than they are said to be on the wire: {clamped:,}; the bytes that are there count"
+            yield f"{name}: frames longer than said to be on the wire: {clamped:,}; the bytes that are there count"
     if summary["frames_empty"]:
         yield f"frames of no bytes: {summary['frames_empty']:,}; left out, as no wire carries them"
     if summary["traffic"] and summary["traffic"]["truncated"]:
         count = summary["traffic"]["truncated"]
-        yield f"packets of ring 0 cut short (snap length): {count:,}; they are marked, and keep their length on the wire"
+        yield f"packets of ring 0 cut short (snap length): {count:,}; marked, with their length on the wire"

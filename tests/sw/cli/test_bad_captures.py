@@ -93,7 +93,7 @@ def test_frames_cut_by_a_snap_length_keep_their_length_on_the_wire(
     path.write_bytes(pcap([Record(1, 0, FRAME, 1500), Record(2, 0, FRAME), Record(3, 0, FRAME, 61)]))
     code, notes = closing(path, out, capsys)
     assert code == 0
-    assert notes == ["packets of ring 0 cut short (snap length): 2; they are marked, and keep their length on the wire"]
+    assert notes == ["packets of ring 0 cut short (snap length): 2; marked, with their length on the wire"]
     with (out / "packets.pcapng").open("rb") as file:
         blocks = dpkt.pcapng.Reader(file)
         assert [len(octets) for _, octets in blocks] == [60, 60, 60]
@@ -115,7 +115,7 @@ def test_lengths_on_the_wire_below_what_is_there_are_not_believed(
     path.write_bytes(pcap([Record(1, 0, FRAME, 0), Record(2, 0, FRAME)]))
     code, notes = closing(path, tmp_path / "out", capsys)
     assert code == 0
-    assert notes == [f"{path}: frames longer than they are said to be on the wire: 1; the bytes that are there count"]
+    assert notes == [f"{path}: frames longer than said to be on the wire: 1; the bytes that are there count"]
 
 
 def test_frames_of_no_bytes_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
