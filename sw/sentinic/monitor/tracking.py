@@ -244,7 +244,9 @@ def _run(
             kind = row[words.LAST] >> words.KIND & 3
             if kind == _PACKET or kind == _REGENERATED:
                 code = from_record(row, data, ignore, vlans, packet)
-                if code:
+                if code == PACKET and packet[P_PROTOCOL] == TCP:  # which carries no tunnel
+                    _track(table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names, idle)
+                elif code:
                     _levels(
                         code, data, table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names,
                         idle, places, store, mask,
