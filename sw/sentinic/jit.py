@@ -55,15 +55,20 @@ class _Files:
         try:
             # As trusted as the bytecode beside which it lies.
             return pickle.loads(self._path(key).read_bytes())  # noqa: S301
-        except FileNotFoundError:
+        except OSError:
             return None
 
     def save(self, key: object, data: object) -> None:
-        """Whole or not at all; what older sources left goes away."""
+        """Whole or not at all, as when the disk is full; what older sources left goes away."""
         path = self._path(key)
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        part.write_bytes(serialize.dumps(data))
-        part.replace(path)
+        try:
+            part.write_bytes(serialize.dumps(data))
+            part.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            return
         for other in self._folder.glob(f"{self._base}.*.nb[ci]"):
             if not other.name.startswith(f"{self._base}.{self._stamp[:12]}."):
                 other.unlink(missing_ok=True)

@@ -75,3 +75,13 @@ def test_processes_that_fill_the_cache_together_take_only_their_own_code(folder:
     results, compiled = run(folder, f"[{', '.join(values)}]")
     assert results == "[3, 2.5, (2+1j), 3, 9, 4.0]"
     assert compiled == "[]"
+
+
+def test_a_full_disk_costs_the_cache_and_nothing_else(folder: Path) -> None:
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); import caller; caller.main([1])"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", limited], cwd=folder, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.splitlines() == ["[3]", "['twice', 'step']"]
+    cache = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py"]
+    assert cache == []
