@@ -65,7 +65,7 @@ def _fills(data: U8, at: int, end: int, version: int) -> bool:
 
 @jit
 def _gre(data: U8, at: int, end: int) -> int:
-    """RFC 2784, 2890; version 1 (PPTP): RFC 2637; ERSPAN types I and II."""
+    """RFC 2784, 2890; version 1 (PPTP): RFC 2637; ERSPAN types I to III."""
     if end - at < 4:
         return NOTHING
     flags, kind = be16(data, at), be16(data, at + 2)
@@ -85,9 +85,14 @@ def _gre(data: U8, at: int, end: int) -> int:
         return past + 4 if inner == 0x0057 and _fills(data, past + 4, end, 6) else NOTHING
     if kind == 0x88BE and flags & 0x1000:
         past += 8
-    if kind == _BRIDGED or kind == 0x88BE:
+    if kind == 0x22EB:
+        if end - past <= 12 + 14:
+            return NOTHING
+        past += 20 if data[past + 11] & 1 else 12
+    if kind == _BRIDGED or kind == 0x88BE or kind == 0x22EB:
         return ethernet(data, past, end) if past + 14 < end else NOTHING
-    return past if past < end else NOTHING
+    wireless = kind == 0x9000 or (kind & 0x8200 == 0x8200 and kind & 15 == 0)  # Aruba's, around 802.11
+    return past if past < end and not wireless else NOTHING
 
 
 @jit

@@ -178,6 +178,9 @@ def carrier(port: int) -> Packet:
         (IP(src="9.9.9.9", dst="8.8.8.8") / GRE() / inner(), 1),
         (IP(src="9.9.9.9", dst="8.8.8.8") / GRE(key_present=1, key=7, seqnum_present=1) / inner(), 1),
         (IP(src="9.9.9.9", dst="8.8.8.8") / GRE(proto=0x6558) / Ether() / Dot1Q(vlan=5) / inner(), 1),
+        (IP(src="9.9.9.9", dst="8.8.8.8") / GRE(proto=0x88BE, seqnum_present=1) / bytes(8) / Ether() / inner(), 1),
+        (IP(src="9.9.9.9", dst="8.8.8.8") / GRE(proto=0x22EB, seqnum_present=1) / bytes(12) / Ether() / inner(), 1),
+        (IP(src="9.9.9.9", dst="8.8.8.8") / GRE(proto=0x22EB) / (bytes(11) + b"\1" + bytes(8)) / Ether() / inner(), 1),
         (
             IP(src="9.9.9.9", dst="8.8.8.8")
             / UDP(sport=999, dport=4789)
