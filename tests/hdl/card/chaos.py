@@ -4,7 +4,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sentinic.abi.registers import HASH_KEY_WORDS
+from sentinic.abi.registers import CARD, HASH_KEY_WORDS, PASSTHROUGH
+from sentinic.errors import TransportError
 from sentinic_sim.native import MemoryOptions
 from tests.hdl.card.native_card import (
     NativeCard,
@@ -68,6 +69,7 @@ class Chaos:
             (self._reset, 2),
             (self._time, 2),
             (self._interrupt, 3),
+            (self._peek, 5),
             (self._rest, 3),
         ]
         for _ in range(actions):
@@ -192,6 +194,20 @@ class Chaos:
         registers.write("frames", self.r.choice((0, 1, 32, 65_535)))
         registers.write("holdoff", self.r.choice((0, 1, 50_000, 0xFFFF_FFFF)))
         registers.write("pending", self.r.getrandbits(16))
+
+    def _peek(self) -> None:
+        """Any register is answered under any load, a value or an error; what is for the host's use keeps its value."""
+        scratch = self.r.getrandbits(32)
+        self.card.transport.write(CARD.address("scratch"), scratch)
+        self.card.transport.write(PASSTHROUGH.address("mark"), scratch ^ 1)
+        refused = ""
+        try:
+            self.card.transport.read(self.r.randrange(1 << 16) & ~3)
+        except TransportError as error:
+            refused = str(error)
+        assert not refused or "was answered DECERR" in refused
+        assert self.card.transport.read(PASSTHROUGH.address("mark")) == scratch ^ 1
+        assert self.card.transport.read(CARD.address("scratch")) == scratch
 
     def _rest(self) -> None:
         """The card comes to rest by itself, and has counted every frame that its ports took."""
