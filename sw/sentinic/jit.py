@@ -35,8 +35,10 @@ def jit(function: Function) -> Function:
     compiled = numba.njit(cache=True, nogil=True)(function)
     kept: Any = getattr(compiled, "_cache", None)
     if hasattr(kept, "_cache_file"):  # absent under NUMBA_DISABLE_JIT, and where nothing can be written
-        base = f"{function.__name__}-{function.__code__.co_firstlineno}"
-        kept._cache_file = _Files(Path(kept.cache_path), base, _stamp(Path(function.__code__.co_filename).parent))
+        code = function.__code__
+        source = Path(code.co_filename)
+        base = f"{source.stem}.{function.__name__}-{code.co_firstlineno}"
+        kept._cache_file = _Files(Path(kept.cache_path), base, _stamp(source.parent))
     return cast(Function, compiled)
 
 
@@ -69,12 +71,18 @@ class _Files:
             with contextlib.suppress(OSError):
                 part.unlink()
             return
-        for other in self._folder.glob(f"{self._base}.*.nb[ci]"):
-            if not other.name.startswith(f"{self._base}.{self._stamp[:12]}."):
-                other.unlink(missing_ok=True)
+        _sweep(self._folder, self._stamp[:12])
 
     def flush(self) -> None:
-        for path in self._folder.glob(f"{self._base}.*.nb[ci]"):
+        for path in self._folder.glob(f"{self._base}.*.nbc"):
+            path.unlink(missing_ok=True)
+
+
+@cache
+def _sweep(folder: Path, stamp: str) -> None:
+    """All that compiled code of a folder's sources lies in a folder of its own, and has the stamp of these."""
+    for path in folder.glob("*.nb[ci]"):
+        if f".{stamp}." not in path.name:
             path.unlink(missing_ok=True)
 
 
