@@ -118,6 +118,14 @@ def card() -> Iterator[CocotbTransport]:
     transport.close()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C works, though a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", ["wide", "board"])
 def test_both_backends_deliver_the_same(profile: str) -> None:
@@ -137,15 +145,15 @@ def test_both_backends_deliver_the_same(profile: str) -> None:
 
 @pytest.mark.slow
 def test_writes_outside_of_every_region_are_answered_with_an_error(card: CocotbTransport) -> None:
-    device = Device(card)
-    ring = device.open_ring(0, descriptors=64, data_bytes=1 << 20)
-    ring.registers.write("data_base_high", 0x77)
-    ring.enable()
-    device.enable()
-    card.send(batch(3, 4))
-    card.step()
-    assert card.decode_errors > 0
-    assert device.snapshot()["ring0.errors"] > 0
+    with Device(card) as device:
+        ring = device.open_ring(0, descriptors=64, data_bytes=1 << 20)
+        ring.registers.write("data_base_high", 0x77)
+        ring.enable()
+        device.enable()
+        card.send(batch(3, 4))
+        card.step()
+        assert card.decode_errors > 0
+        assert device.snapshot()["ring0.errors"] > 0
 
 
 @pytest.mark.slow
@@ -187,12 +195,13 @@ def test_frames_for_a_port_that_is_not_there_are_refused(card: CocotbTransport) 
 
 @pytest.mark.slow
 def test_a_simulator_that_dies_is_told_of_and_leaves_no_memory(card: CocotbTransport) -> None:
+    before = leftovers(os.getpid())
     card.alloc("ring", 4096)
-    assert leftovers(os.getpid())
+    assert len(leftovers(os.getpid())) == len(before) + 1
     os.kill(card.process_id, signal.SIGKILL)
     with pytest.raises(TransportError, match=r"ended .*SIGKILL"):
         card.read(0)
-    assert not leftovers(os.getpid())
+    assert leftovers(os.getpid()) == before
     with pytest.raises(TransportError, match="closed"):
         card.read(0)
     card.close()
@@ -209,7 +218,7 @@ def test_a_simulator_that_hangs_is_ended_after_the_timeout() -> None:
 
 
 @pytest.mark.slow
-def test_interrupting_a_step_leaves_the_transport_usable(card: CocotbTransport) -> None:
+def test_interrupting_a_step_leaves_the_transport_usable(card: CocotbTransport, interruptible: None) -> None:
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         card.wait(60)
@@ -220,6 +229,8 @@ def test_interrupting_a_step_leaves_the_transport_usable(card: CocotbTransport) 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_neither_process_nor_memory_outlives_the_host(number: signal.Signals) -> None:
     script = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "from sentinic.driver.device import Device\n"
         "card = Device.open('cocotb', 'wide')\n"
         "card.open_ring(0)\n"
@@ -227,11 +238,14 @@ def test_neither_process_nor_memory_outlives_the_host(number: signal.Signals) ->
         "while True: card.transport.step(10_000)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as host:
-        assert host.stdout is not None
-        simulator = int(host.stdout.readline())
-        assert leftovers(host.pid)
-        host.send_signal(number)
-        host.wait(60)
+        try:
+            assert host.stdout is not None
+            simulator = int(host.stdout.readline())
+            assert leftovers(host.pid)
+            host.send_signal(number)
+            host.wait(60)
+        finally:
+            host.kill()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and (Path(f"/proc/{simulator}").exists() or leftovers(host.pid)):
         time.sleep(0.1)

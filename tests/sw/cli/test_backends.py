@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,8 @@ def test_both_backends_write_the_same(profile: str, tmp_path: Path) -> None:
     assert summary(cocotb)["conservation"]["holds"]
 
 
-def started(out: Path, *arguments: object) -> subprocess.Popen[str]:
+@contextmanager
+def started(out: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A run over cocotb, in a process group of its own, once it has delivered something."""
     command = [sys.executable, "-m", "sentinic", "run", DEMO, "--out", out, "--backend", "cocotb", "-q", *arguments]
     process = subprocess.Popen(
@@ -75,11 +78,14 @@ def started(out: Path, *arguments: object) -> subprocess.Popen[str]:
         start_new_session=True,
     )
     packets, deadline = out / "packets.pcapng", time.monotonic() + 600
-    while not (packets.exists() and packets.stat().st_size > 5000):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return process
+    try:
+        while not (packets.exists() and packets.stat().st_size > 5000):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
 
 
 def child(process: int) -> int:
@@ -97,12 +103,12 @@ def gone(process: int) -> bool:
 
 def test_ctrl_c_leaves_valid_outputs_and_waveforms_and_no_process(tmp_path: Path) -> None:
     wave = tmp_path / "card.fst"
-    process = started(tmp_path / "out", "--wave", wave)
-    simulator = child(process.pid)
-    # As a terminal does: to all that is in the foreground; and to the simulator too, which must not mind.
-    os.kill(simulator, signal.SIGINT)
-    os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=120)
+    with started(tmp_path / "out", "--wave", wave) as process:
+        simulator = child(process.pid)
+        # As a terminal does: to all that is in the foreground; and to the simulator too, which must not mind.
+        os.kill(simulator, signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=120)
     assert process.returncode == 130, error
     assert error.startswith("sentinic: stopped by Ctrl-C after")
     found = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -120,9 +126,9 @@ def test_ctrl_c_leaves_valid_outputs_and_waveforms_and_no_process(tmp_path: Path
 
 
 def test_a_simulator_that_dies_ends_the_run_with_what_was_delivered(tmp_path: Path) -> None:
-    process = started(tmp_path / "out")
-    os.kill(child(process.pid), signal.SIGKILL)
-    _, error = process.communicate(timeout=60)
+    with started(tmp_path / "out") as process:
+        os.kill(child(process.pid), signal.SIGKILL)
+        _, error = process.communicate(timeout=60)
     assert process.returncode == 3, error
     assert error.startswith("sentinic: the simulator ended (killed by SIGKILL)")
     with (tmp_path / "out" / "packets.pcapng").open("rb") as file:
