@@ -332,18 +332,3 @@ def random_memory(r: random.Random, *, errors: bool = False) -> MemoryOptions:
         seed=r.randrange(1 << 30),
         error_every=r.choice((0, 1, 2, 7, 40)) if errors else 0,
     )
-
-
-__all__ = [
-    "NativeCard",
-    "Oracle",
-    "Seen",
-    "Watched",
-    "check_against_model",
-    "check_one_by_one",
-    "check_port_order",
-    "in_order",
-    "random_memory",
-    "random_ring",
-    "taken",
-]
