@@ -103,6 +103,7 @@ rtl: setup ## the card's Verilog, both profiles, into build/rtl
 
 synth: setup ## a bitstream for an ECP5 board, utilisation of the wide card; figures into build/synth
 	@$(BIN)/sentinic synth --profile board --board $(BOARD)
+	@$(BIN)/sentinic synth --profile wide
 
 bench: setup ## speeds, measured; a table, and build/bench.json
 	@mkdir -p $(BUILD)

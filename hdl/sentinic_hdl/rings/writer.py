@@ -80,8 +80,12 @@ class Writer(wiring.Component):
         ring_bits = ceil_log2(profile.rings)
         descriptor_beats = DESCRIPTOR.size // beat_bytes
 
-        # --- Compose: the words of tag and descriptor, in registers, while the store is asked for the body. ---
+        # --- Compose: the words of tag and descriptor, in registers, after the store was asked for the body. ---
+        # What enables so many registers is known a cycle ahead: the store is asked while the packet before is still
+        # being sent, and a packet is composed when that one is gone.
+        asked = Signal()
         composed = Signal()
+        compose_now = Signal()
         composed_next = Signal()  # the sequencer takes what is composed
         length, length_statement = compose.tag_words(self.i.p)
         m.d.comb += length_statement
@@ -96,8 +100,9 @@ class Writer(wiring.Component):
         captured = Signal(LENGTH_BITS)
         base = Array([self.rings[n].data_base for n in range(profile.rings)])[self.i.p.ring]
         m.d.comb += [
-            self.read.valid.eq(self.i.valid & (~composed | composed_next)),
-            self.i.ready.eq(self.read.ready & (~composed | composed_next)),
+            self.read.valid.eq(self.i.valid & ~asked),
+            compose_now.eq(asked & ~composed),
+            self.i.ready.eq(compose_now),
             self.read.p.cell.eq(self.i.p.meta.cell),
             self.read.p.beats.eq(((self.i.p.captured - 1) >> beat_log2) + 1),
             self.read.p.cells.eq(cells_of(profile, self.i.p.meta.info.length)),
@@ -105,8 +110,11 @@ class Writer(wiring.Component):
         ]
         with m.If(composed_next):
             m.d.sync += composed.eq(0)
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(self.read.valid & self.read.ready):
+            m.d.sync += asked.eq(1)
+        with m.If(compose_now):
             m.d.sync += [
+                asked.eq(0),
                 composed.eq(1),
                 *(word.eq(value) for word, value in zip(words, compose.slot_words(self.i.p, length), strict=True)),
                 descriptor.eq(compose.descriptor_bits(self.i.p, length)),
