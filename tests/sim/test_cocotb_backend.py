@@ -118,14 +118,6 @@ def card() -> Iterator[CocotbTransport]:
     transport.close()
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C works, though a shell's background jobs ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", ["wide", "board"])
 def test_both_backends_deliver_the_same(profile: str) -> None:
@@ -227,10 +219,8 @@ def test_interrupting_a_step_leaves_the_transport_usable(card: CocotbTransport, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_neither_process_nor_memory_outlives_the_host(number: signal.Signals) -> None:
+def test_neither_process_nor_memory_outlives_the_host(number: signal.Signals, interruptible: None) -> None:
     script = (
-        "import signal\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "from sentinic.driver.device import Device\n"
         "card = Device.open('cocotb', 'wide')\n"
         "card.open_ring(0)\n"

@@ -101,7 +101,7 @@ def gone(process: int) -> bool:
     return not Path(f"/proc/{process}").exists()
 
 
-def test_ctrl_c_leaves_valid_outputs_and_waveforms_and_no_process(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_valid_outputs_and_waveforms_and_no_process(tmp_path: Path, interruptible: None) -> None:
     wave = tmp_path / "card.fst"
     with started(tmp_path / "out", "--wave", wave) as process:
         simulator = child(process.pid)
