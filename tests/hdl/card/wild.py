@@ -1,5 +1,6 @@
 """Frames for the fuzz: from nothing but noise to nearly right, of every length that a MAC may hand over and longer."""
 
+import logging
 import random
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ from sentinic.abi.profiles import MAX_FRAME_BYTES
 from tests.hdl.card.frames import mixed
 from tests.hdl.parser.frames import random_frame
 from tests.reference.card import Frame
+
+logging.getLogger("scapy.runtime").setLevel(logging.ERROR)  # that fields make no sense together is meant
 
 #: Where something changes in the card: header, beat, cell and slot sizes, the parser's window, the longest frame.
 EDGES = (0, 1, 13, 14, 15, 18, 34, 54, 60, 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 256, 257, 511, 512, 513)
