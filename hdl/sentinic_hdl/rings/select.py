@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
 from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
-from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
 from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, ring_events
 from sentinic_hdl.store import cells_of, release_shape
 
@@ -87,6 +87,22 @@ class Select(wiring.Component):
                 & config.filter_verdicts.bit_select(headers.verdict, 1)
                 & ((config.spread_count[1:] == 0) | (scaled[16:] == config.spread_index))
             )
+        # How much of it each ring would take, and the room that needs, before it is known which ring that is.
+        taken_bytes, taken_slots = [], []
+        for n in rings:
+            captured, slots = Signal(LENGTH_BITS, name=f"captured{n}"), Signal(9, name=f"slots{n}")
+            taken_bytes.append(captured)
+            taken_slots.append(slots)
+            snap, length = Signal(LENGTH_BITS, name=f"snap{n}"), Signal(LENGTH_BITS, name=f"length{n}")
+            m.d.comb += [
+                snap.eq(Mux(self.rings[n].snap_length < MIN_SNAP_BYTES, MIN_SNAP_BYTES, self.rings[n].snap_length)),
+                length.eq(Mux(self.i.p.info.length < snap, self.i.p.info.length, snap)),
+            ]
+            with m.If(self.i.ready):
+                m.d.sync += [
+                    captured.eq(length),
+                    slots.eq(HEADROOM // SLOT_ALIGNMENT + ((length + SLOT_ALIGNMENT - 1) >> 6)),
+                ]
         # A packet that waits here is not for a ring that was switched off meanwhile, nor for what it is switched on as.
         enabled = Cat(self.rings[n].enable for n in rings)
         m.d.comb += match.eq(matched & enabled)
@@ -162,7 +178,7 @@ class Select(wiring.Component):
             with m.If(self.rings[n].start):
                 m.d.sync += counts[n].eq(0)
 
-        self._place(m, meta, chosen, rest, copy_valid, copy_ready, lost, decided)
+        self._place(m, meta, (taken_bytes, taken_slots), chosen, rest, copy_valid, copy_ready, lost, decided)
         return m
 
     def _room(self, m):
@@ -187,30 +203,26 @@ class Select(wiring.Component):
             ]
         return room
 
-    def _place(self, m, meta, chosen, rest, copy_valid, copy_ready, lost, decided):
+    def _place(self, m, meta, wanted, chosen, rest, copy_valid, copy_ready, lost, decided):
         """Stage 3: give the copy its place in the data ring."""
         profile = self._profile
+        taken_bytes, taken_slots = wanted
         copy = Signal(copy_shape(profile))
         slots = Signal(9)
         placed = Signal()
-        snap = Signal.like(self.rings[0].snap_length)
-        captured = Signal.like(copy.captured)
-        snap_raw = Array([self.rings[n].snap_length for n in range(profile.rings)])[chosen]
-        m.d.comb += [
-            snap.eq(Mux(snap_raw < MIN_SNAP_BYTES, MIN_SNAP_BYTES, snap_raw)),
-            captured.eq(Mux(meta.info.length < snap, meta.info.length, snap)),
-            copy_ready.eq(~placed | ~self.o.valid | self.o.ready),
-        ]
         forward = Signal()
-        m.d.comb += forward.eq(placed & (~self.o.valid | self.o.ready))
+        m.d.comb += [
+            copy_ready.eq(~placed | ~self.o.valid | self.o.ready),
+            forward.eq(placed & (~self.o.valid | self.o.ready)),
+        ]
         with m.If(copy_ready):
             m.d.sync += [
                 placed.eq(copy_valid),
                 copy.meta.eq(meta),
                 copy.ring.eq(chosen),
-                copy.captured.eq(captured),
+                copy.captured.eq(Array(taken_bytes)[chosen]),
                 copy.last.eq(~rest.any()),
-                slots.eq(HEADROOM // SLOT_ALIGNMENT + ((captured + SLOT_ALIGNMENT - 1) >> 6)),
+                slots.eq(Array(taken_slots)[chosen]),
             ]
 
         head = Signal(SLOT_BITS)
