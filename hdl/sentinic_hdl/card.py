@@ -109,7 +109,7 @@ class Card(wiring.Component):
         ]
 
         # --- Stages ---
-        chain = [STAGES[name]() for name in profile.stages]
+        chain = [STAGES[name](profile) for name in profile.stages]
         first = Signal(PacketMeta)
         entry_valid = Signal()
         entry_ready = Signal()

@@ -48,6 +48,7 @@ class ParsedHeaders(data.Struct):
     protocol: 8  # the transport's number, past extension headers; 0 if not IP
     ip_length: 16  # header and payload
     ip_id: 16
+    ip_dscp: 6
     fragment: 2  # sentinic.abi.verdicts.Fragment
     source_port: 16  # ICMP: type
     destination_port: 16  # ICMP: code
@@ -68,6 +69,14 @@ class ParsedHeaders(data.Struct):
     flow_hash: 32
 
 
+class Crossing(data.Struct):
+    """Statistics thresholds that a packet crosses: which rules', and the count of the lowest of them."""
+
+    rules: 16
+    of_bytes: 1
+    value: 64
+
+
 class PacketMeta(data.Struct):
     """One packet: where its bytes lie, when it came, what it is.  What stages receive and hand on."""
 
@@ -76,3 +85,4 @@ class PacketMeta(data.Struct):
     link: 96  # the first 12 bytes of the frame as they lie in memory: destination and source address
     info: FrameInfo
     headers: ParsedHeaders
+    crossing: Crossing

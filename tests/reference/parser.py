@@ -89,6 +89,7 @@ class Headers:
     protocol: int = 0
     ip_length: int = 0
     ip_id: int = 0
+    ip_dscp: int = 0
     fragment: int = Fragment.WHOLE
     source_port: int = 0
     destination_port: int = 0
@@ -205,7 +206,8 @@ def _ipv4(h: Headers, frame: bytes, at: int, cut: bool) -> None:
         return h.note(ParseError.IP_VERSION)
     h.protocol_class = Protocol.IP_OTHER
     h.ip_version = 1
-    total, h.ip_id, flags, h.protocol = unpack_from(">2xHHHxB", frame, at)
+    service, total, h.ip_id, flags, h.protocol = unpack_from(">xBHHHxB", frame, at)
+    h.ip_dscp = service >> 2
     h.source = 0xFFFF << 32 | unpack_from(">I", frame, at + 12)[0]
     h.destination = 0xFFFF << 32 | unpack_from(">I", frame, at + 16)[0]
     h.ip_length = total if total else min(left, 65535)
@@ -242,6 +244,7 @@ def _ipv6(h: Headers, frame: bytes, at: int, cut: bool) -> None:
     h.protocol_class = Protocol.IP_OTHER
     h.ip_version = 2
     payload, h.protocol = unpack_from(">HB", frame, at + 4)
+    h.ip_dscp = unpack_from(">H", frame, at)[0] >> 6 & 0x3F
     h.source = int.from_bytes(frame[at + 8 : at + 24], "big")
     h.destination = int.from_bytes(frame[at + 24 : at + 40], "big")
     if payload == 0 and h.protocol in (6, 17):

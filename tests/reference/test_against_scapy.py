@@ -77,9 +77,11 @@ def differences(frame: Frame, h: Headers) -> list[str]:
     if h.ip_version == 1:
         same("IP length", h.ip_length, ip.len)
         same("IP id", h.ip_id, ip.id)
+        same("DSCP", h.ip_dscp, ip.tos >> 2)
         same("protocol", h.protocol, ip.proto)
         same("IPv4 checksum", h.network_checksum_bad, int(checksum(ip.original[: 4 * ip.ihl]) != 0))
     else:
+        same("DSCP", h.ip_dscp, ip.tc >> 2)
         same("IP length", h.ip_length, 40 + ip.plen)
     if h.fragment == Fragment.LATER or h.parse_error == ParseError.TRANSPORT_TRUNCATED:
         return found

@@ -78,6 +78,7 @@ class Network(data.Struct):
     fragment: 2
     fragment_offset: 13
     ip_id: 16
+    ip_dscp: 6
     protocol: 8
     parse_error: 5
 
@@ -92,6 +93,7 @@ class Cursor(data.Struct):
     fragment: 2
     fragment_offset: 13
     ip_id: 16
+    ip_dscp: 6
     routed: 1  # a routing header with segments left: the transport checksum covers another destination
     stopped: 1  # nothing more is read
     parse_error: 5
@@ -117,6 +119,7 @@ class Transport(data.Struct):
 
     protocol: 8
     ip_id: 16
+    ip_dscp: 6
     fragment: 2
     source_port: 16
     destination_port: 16

@@ -94,11 +94,13 @@ class NetworkStep(wiring.Component):
                 o.fragment_offset.eq(offset),
                 o.fragment.eq(Mux(offset.any(), Fragment.LATER, Mux(flags[13], Fragment.FIRST, Fragment.WHOLE))),
                 o.ip_id.eq(number(octets, 4, 2)),
+                o.ip_dscp.eq(number(octets, 1, 1)[2:]),
                 o.protocol.eq(number(octets, 9, 1)),
             ]
         with m.Elif(ip_version == 2):
             m.d.comb += [
                 o.source.eq(number(octets, 8, 16)),
+                o.ip_dscp.eq(number(octets, 0, 2)[6:12]),
                 o.destination.eq(number(octets, 24, 16)),
                 o.words.eq(10),
                 o.length.eq(payload + 40),
@@ -148,6 +150,7 @@ class BoundsStep(wiring.Component):
             o.fragment.eq(network.fragment),
             o.fragment_offset.eq(network.fragment_offset),
             o.ip_id.eq(network.ip_id),
+            o.ip_dscp.eq(network.ip_dscp),
             o.parse_error.eq(network.parse_error),
             o.stopped.eq(network.ip_version == 0),
             o.end.eq(end),

@@ -102,6 +102,7 @@ class TransportStep(wiring.Component):
             offset.eq(Cat(Const(0, 2), i.words) + ETHERNET_BYTES),
             o.protocol.eq(i.protocol),
             o.ip_id.eq(i.ip_id),
+            o.ip_dscp.eq(i.ip_dscp),
             o.fragment.eq(i.fragment),
             o.network_checksum_bad.eq(i.network_checksum_bad),
             o.protocol_class.eq(protocol_class),

@@ -5,6 +5,7 @@ it a block of registers in ``sentinic.abi.registers.STAGE_BLOCKS``, and name it 
 """
 
 from sentinic_hdl.stages.passthrough import PassThrough
+from sentinic_hdl.stages.statistics import Statistics
 
-#: Stages by the name that a profile lists them under.
-STAGES = {"passthrough": PassThrough}
+#: Stages by the name that a profile lists them under; each is made with the profile.
+STAGES = {"passthrough": PassThrough, "statistics": Statistics}

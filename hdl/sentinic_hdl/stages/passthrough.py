@@ -3,6 +3,7 @@
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
+from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import PASSTHROUGH
 from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.stages.base import StageSignature
@@ -14,7 +15,7 @@ class PassThrough(wiring.Component):
     Members as in :class:`StageSignature`.
     """
 
-    def __init__(self):
+    def __init__(self, profile: Profile):
         super().__init__(StageSignature())
 
     def elaborate(self, platform):

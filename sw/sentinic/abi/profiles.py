@@ -19,6 +19,10 @@ class Profile:
     port_fifo_bytes: frame buffer of each ingress port
     folded_parser: one header step a cycle, reused over time, instead of one pipeline stage a header
     counter_width: bits of each counter on the card (the host always sees 64)
+    stages: what packets meet between parser and dispatch, in that order
+    statistics_rules, statistics_rules_a_table: rules, and how many of them share a table, one after another
+    statistics_groups, statistics_ways: records of all tables, and records a set
+    report_frames: reports that may wait for dispatch
     """
 
     name: str
@@ -34,6 +38,11 @@ class Profile:
     folded_parser: bool
     counter_width: int = 64
     stages: tuple[str, ...] = ("passthrough",)
+    statistics_rules: int = 0
+    statistics_rules_a_table: int = 1
+    statistics_groups: int = 0
+    statistics_ways: int = 2
+    report_frames: int = 4
 
     @property
     def beat_bytes(self) -> int:
@@ -60,6 +69,10 @@ WIDE = Profile(
     metas=64,
     port_fifo_bytes=32768,
     folded_parser=False,
+    statistics_rules=16,
+    statistics_rules_a_table=1,
+    statistics_groups=65_536,
+    statistics_ways=4,
 )
 BOARD = Profile(
     name="board",
@@ -68,9 +81,13 @@ BOARD = Profile(
     clock_hz=62_500_000,
     store_cells=512,
     cell_bytes=128,
-    metas=32,
+    metas=64,
     port_fifo_bytes=16384,
     folded_parser=True,
     counter_width=48,
+    statistics_rules=4,
+    statistics_rules_a_table=4,
+    statistics_groups=1024,
+    statistics_ways=2,
 )
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (WIDE, BOARD)}

@@ -1,6 +1,7 @@
 """The register map: AXI4-Lite, 32-bit words, a window of 64 KiB."""
 
 from sentinic.abi.layout import Access, Block, Field, Register
+from sentinic.abi.statistics import FIELD_WORDS
 
 #: "SNIC" in ASCII.
 CARD_ID = 0x534E_4943
@@ -112,6 +113,75 @@ PASSTHROUGH = Block(
     "The example stage: passes every packet on unchanged.",
 )
 
+#: Words of the secret that statistics' tables are hashed with.
+STATISTICS_KEY_WORDS = 16
+STATISTICS = Block(
+    "statistics",
+    0x5000,
+    (
+        Register(
+            "shape",
+            0x00,
+            (
+                Field("rules", 0, 8, RO, "rules that the card holds"),
+                Field("groups_log2", 8, 8, RO, "groups that all tables hold together, as a power of two"),
+                Field("rules_a_table", 16, 8, RO, "rules that share a table; a rule's groups are those of its table"),
+            ),
+            "What this build holds.",
+        ),
+        Register(
+            "status",
+            0x04,
+            (
+                Field("pending", 0, 1, RO, "a change asked for has not taken effect"),
+                Field("sweeping", 1, 1, RO, "groups are being reported"),
+            ),
+            "State of the last change.",
+        ),
+        _word("rule", 0x08, RW, "the rule that ``apply`` acts on", width=8),
+        Register(
+            "apply",
+            0x0C,
+            (
+                Field("set", 0, 1, W1, "let the rule be what the registers below say, from the next packet on"),
+                Field("remove", 1, 1, W1, "switch the rule off"),
+                Field("report", 2, 1, W1, "report the rule's groups now"),
+            ),
+            "Acting on a rule; only while ``pending`` is 0.  What was counted is reported first, marked final.",
+        ),
+        Register(
+            "rule_flags",
+            0x10,
+            (
+                Field("bidirectional", 0, 1, RW, "both directions of a connection make one group"),
+                Field("cumulative", 1, 1, RW, "counts and thresholds go on past the end of an interval"),
+            ),
+            "Staged: how the rule counts.",
+        ),
+        _word("generation", 0x14, RW, "staged: a number for this version of the rule"),
+        _word("interval_low", 0x18, RW, "staged: report interval, bits 31..0; 0 for none", "ns"),
+        _word("interval_high", 0x1C, RW, "bits 63..32", "ns"),
+        _word("threshold_packets_low", 0x20, RW, "staged: threshold, bits 31..0; 0 for none", "packets"),
+        _word("threshold_packets_high", 0x24, RW, "bits 47..32", "packets", width=16),
+        _word("threshold_bytes_low", 0x28, RW, "staged: threshold, bits 31..0; 0 for none", "bytes"),
+        _word("threshold_bytes_high", 0x2C, RW, "bits 55..32", "bytes", width=24),
+        *(
+            _word(f"hash_key{n}", 0x40 + 4 * n, RW, f"secret of the tables' hash, bits {32 * n + 31}..{32 * n}")
+            for n in range(STATISTICS_KEY_WORDS)
+        ),
+        *(
+            _word(f"{name}{n}", base + 4 * n, RW, f"staged: {doc}, bits {32 * n + 31}..{32 * n}")
+            for name, base, doc in (
+                ("value", 0x80, "what the fields must be"),
+                ("mask", 0xC0, "which of their bits must be so"),
+                ("group", 0x100, "which of their bits make a group"),
+            )
+            for n in range(FIELD_WORDS)
+        ),
+    ),
+    "Statistics rules.  The fields and their places: ``sentinic.abi.statistics``.",
+)
+
 RING = Block(
     "ring",
     0x4000,
@@ -187,6 +257,7 @@ RING = Block(
 RING_MARGIN_DESCRIPTORS = 16
 RING_MARGIN_SLOTS = 1024
 
+#: What every build has.
 BLOCKS: tuple[Block, ...] = (CARD, INTERRUPT, SNAPSHOT, PASSTHROUGH, RING)
-#: Windows of the stages, by the name in ``Profile.stages``.
-STAGE_BLOCKS: dict[str, Block] = {"passthrough": PASSTHROUGH}
+#: Windows of the stages, by the name in ``Profile.stages``.  ``statistics`` is in no build yet.
+STAGE_BLOCKS: dict[str, Block] = {"passthrough": PASSTHROUGH, "statistics": STATISTICS}

@@ -1,0 +1,181 @@
+"""Reports: groups that a stage hands out, packed into frames that hold no packet."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from sentinic.abi import statistics as abi
+from sentinic.abi.profiles import Profile
+from sentinic.abi.tag import TAG_ETHERTYPE, TAG_VERSION
+from sentinic.abi.verdicts import Kind
+from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.rings.compose import pack, swap_bytes
+from sentinic_hdl.stages.statistics.types import Fields, report_shape
+from sentinic_hdl.store import read_shape
+
+#: Bytes kept for a report.
+SLOT_BYTES = 1024
+assert abi.report_bytes(abi.REPORT_GROUPS) <= SLOT_BYTES
+#: Cycles that an unfinished report waits for another group.
+PATIENCE = 255
+
+
+def group_bytes(group) -> Signal:
+    """The TLV of a group, in memory order."""
+    key = data.View(Fields, group.key)
+    values = {name: key[name] for name in (item.name for item in abi.FIELDS) if name != "reserved"}
+    for name in ("source", "destination", "eth_src", "eth_dst"):
+        values[name] = key[name]
+    for name in ("rule", "flags", "generation", "packets", "bytes", "first", "last", "history", "seen"):
+        values[name] = group[name]
+    tlv = abi.GROUP
+    return pack(tlv.record, {"type": Const(tlv.type, 8), "length": Const(tlv.words, 8), **values})
+
+
+class Reports(wiring.Component):
+    """Packs groups into frames, keeps those until dispatch has read them, and offers them as packets.
+
+    A frame is closed when it is full, or when no group has come for ``PATIENCE`` cycles.  Takes a group in as many
+    cycles as it has beats.
+
+    Members
+    -------
+    i: groups
+    time: wire time, ns
+    o: closed frames: ``cell`` is the place, ``kind`` REPORT
+    read: a frame to read, as of the packet store; ``release`` gives its place back
+    beats: what was read, the first beat two cycles after the command
+    release: give the frame at place ``cell`` back unread
+    """
+
+    def __init__(self, *, profile: Profile):
+        self._profile = profile
+        super().__init__(
+            {
+                "i": In(stream.Signature(report_shape(profile))),
+                "time": In(64),
+                "o": Out(stream.Signature(PacketMeta)),
+                "read": In(stream.Signature(read_shape(profile))),
+                "beats": Out(stream.Signature(profile.data_width)),
+                "release": In(stream.Signature(exact_log2(profile.report_frames), always_ready=True)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        profile = self._profile
+        width, beat_bytes = profile.data_width, profile.beat_bytes
+        frames, slot_beats = profile.report_frames, SLOT_BYTES // beat_bytes
+        frame_bits = exact_log2(frames)
+        m.submodules.memory = memory = Memory(shape=width, depth=frames * slot_beats, init=[])
+        write, read = memory.write_port(), memory.read_port()
+
+        # --- Writing ---
+        head_beats = abi.REPORT_HEAD_BYTES // beat_bytes
+        group_beats = abi.GROUP.record.size // beat_bytes
+        slot, used = Signal(frame_bits), Signal(frames)
+        groups, beat = Signal(range(abi.REPORT_GROUPS + 1)), Signal(range(max(group_beats, head_beats)))
+        sequence, patience = Signal(32), Signal(range(PATIENCE + 1))
+        closed = Signal()
+        place = Signal(exact_log2(slot_beats))
+        body = group_bytes(self.i.p)
+        tag_words = Signal(8)
+        m.d.comb += tag_words.eq(1 + abi.REPORT.words + groups * abi.GROUP.words)
+        head = Cat(
+            Const(0, 96),
+            swap_bytes(Cat(tag_words, Const(TAG_VERSION, 8), Const(TAG_ETHERTYPE, 16))),
+            pack(
+                abi.REPORT.record,
+                {
+                    "type": Const(abi.REPORT.type, 8),
+                    "length": Const(abi.REPORT.words, 8),
+                    "groups": groups,
+                    "sequence": sequence,
+                    "timestamp": self.time,
+                },
+            ),
+        )
+        m.d.comb += [write.addr.eq(Cat(place, slot)), self.o.p.kind.eq(Kind.REPORT)]
+
+        def pieces(value, count):
+            return Array(value[n * width : (n + 1) * width] for n in range(count))[beat]
+
+        with m.FSM():
+            with m.State("COLLECT"):
+                with m.If(~used.bit_select(slot, 1) & self.i.valid & (groups != abi.REPORT_GROUPS)):
+                    m.d.comb += [
+                        place.eq(head_beats + groups * group_beats + beat),
+                        write.data.eq(pieces(body, group_beats)),
+                        write.en.eq(1),
+                    ]
+                    m.d.sync += [beat.eq(beat + 1), patience.eq(0)]
+                    with m.If(beat == group_beats - 1):
+                        m.d.comb += self.i.ready.eq(1)
+                        m.d.sync += [beat.eq(0), groups.eq(groups + 1)]
+                with m.Elif((groups == abi.REPORT_GROUPS) | (groups.any() & (patience == PATIENCE))):
+                    m.next = "TAIL"
+                with m.Else():
+                    m.d.sync += patience.eq(patience + 1)
+            with m.State("TAIL"):
+                # The inner EtherType of a frame with no packet is 0.
+                m.d.comb += [place.eq(head_beats + groups * group_beats), write.en.eq(1)]
+                m.next = "HEAD"
+            with m.State("HEAD"):
+                m.d.comb += [place.eq(beat), write.data.eq(pieces(head, head_beats)), write.en.eq(1)]
+                m.d.sync += beat.eq(beat + 1)
+                with m.If(beat == head_beats - 1):
+                    m.d.sync += [
+                        beat.eq(0),
+                        closed.eq(1),
+                        self.o.p.cell.eq(slot),
+                        self.o.p.info.timestamp.eq(self.time),
+                        self.o.p.info.length.eq(abi.REPORT_HEAD_BYTES + groups * abi.GROUP.record.size + 2),
+                        self.o.p.info.wire_length.eq(abi.REPORT_HEAD_BYTES + groups * abi.GROUP.record.size + 2),
+                    ]
+                    m.next = "OFFER"
+            with m.State("OFFER"):
+                with m.If(self.o.ready):
+                    m.d.sync += [
+                        closed.eq(0),
+                        groups.eq(0),
+                        patience.eq(0),
+                        slot.eq(slot + 1),
+                        sequence.eq(sequence + 1),
+                    ]
+                    m.d.sync += used.bit_select(slot, 1).eq(1)
+                    m.next = "COLLECT"
+        m.d.comb += self.o.valid.eq(closed)
+
+        # --- Reading ---
+        left, at, now = Signal(read_shape(profile)["beats"].shape), Signal(exact_log2(slot_beats)), Signal(frame_bits)
+        step, releasing, last = Signal(), Signal(), Signal()
+        m.d.comb += [
+            step.eq(~self.beats.valid | self.beats.ready),
+            self.read.ready.eq(step & (left == 0)),
+            read.en.eq(step),
+            read.addr.eq(Mux(left == 0, Cat(Const(0, len(at)), self.read.p.cell[:frame_bits]), Cat(at, now))),
+            self.beats.payload.eq(read.data),
+        ]
+        with m.If(step):
+            m.d.sync += self.beats.valid.eq((left != 0) | self.read.valid)
+            m.d.sync += last.eq(0)
+            with m.If(left != 0):
+                m.d.sync += [left.eq(left - 1), at.eq(at + 1), last.eq((left == 1) & releasing)]
+            with m.Elif(self.read.valid):
+                m.d.sync += [
+                    left.eq(self.read.p.beats - 1),
+                    at.eq(1),
+                    now.eq(self.read.p.cell),
+                    releasing.eq(self.read.p.release),
+                    last.eq((self.read.p.beats == 1) & self.read.p.release),
+                ]
+            with m.If(last):
+                m.d.sync += used.bit_select(now, 1).eq(0)
+        with m.If(self.release.valid):
+            m.d.sync += used.bit_select(self.release.payload, 1).eq(0)
+        return m
+
+
+__all__ = ["Reports", "group_bytes"]
