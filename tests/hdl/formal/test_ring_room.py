@@ -1,0 +1,109 @@
+"""Ring selection never promises more room than a ring has, whatever the host does with its tails in its own time."""
+
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Mux, Signal
+
+from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
+from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES
+from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.rings import select
+from sentinic_hdl.rings.types import copy_shape
+from tests.hdl.formal.bench import Bench
+from tests.hdl.formal.profile import SMALL
+from tests.hdl.formal.prove import mutant, prove, refute
+
+pytestmark = pytest.mark.slow
+
+#: The second ring, which may have to wait until the first has its copy.
+RING = 1
+#: Slots of the data ring: the fewest that there are ever room in.  Descriptors: likewise.
+SLOTS, DESCRIPTORS = 2048, 32
+#: Slots that a copy takes at most.
+MOST = (HEADROOM + MAX_FRAME_BYTES) // SLOT_ALIGNMENT
+
+
+def slots_of(captured):
+    return HEADROOM // SLOT_ALIGNMENT + ((captured + SLOT_ALIGNMENT - 1) >> 6)
+
+
+def room(dut) -> Bench:
+    bench = Bench()
+    m = bench.m
+    bench.add("dut", dut, free=True)
+    config = dut.rings[RING]
+    data_head, descriptor_head = bench.inner(f"dut.data_head{RING}"), bench.inner(f"dut.descriptor_head{RING}")
+    slots, descriptors = Signal.like(data_head), Signal.like(descriptor_head)
+    m.d.comb += [slots.eq(data_head - config.data_tail), descriptors.eq(descriptor_head - config.descriptor_tail)]
+
+    size = dut.i.p.info.length
+    bench.assume((size >= MIN_FRAME_BYTES) & (size <= MAX_FRAME_BYTES), because="the ports drop all others")
+    bench.assume(config.data_mask == SLOTS - 1, because="the host sets up a ring before it enables it")
+    bench.assume(config.descriptor_mask == DESCRIPTORS - 1, because="the host sets up a ring before it enables it")
+    started, on = bench.past(config.start), bench.past(config.enable)
+    for tail, used in ((config.data_tail, slots), (config.descriptor_tail, descriptors)):
+        given_back = (tail - bench.past(tail))[: len(tail)]
+        bench.assume(Mux(started, tail == 0, given_back <= bench.past(used)), because="the host gives back what it got")
+    promised = Signal(4)
+    bench.assume(
+        ~config.start | (~config.enable & (promised == 0)), because="the ring switch waits for what is under way"
+    )
+    bench.assume(~config.enable | on | started, because="the ring switch starts before it enables")
+
+    bench.check(slots <= SLOTS)
+    bench.check(descriptors <= DESCRIPTORS)
+    mine = dut.o.valid & (dut.o.p.ring == RING)
+    bench.check(~mine | (dut.o.p.slot + slots_of(dut.o.p.captured) <= SLOTS))
+    # The next slot begins behind this one.
+    loaded = mine & ~bench.rules(dut.o).waiting & ~started
+    bench.check(~loaded | (data_head[:11] == (dut.o.p.slot + slots_of(dut.o.p.captured))[:11]))
+    # ``taken`` tells of each copy before it comes.
+    m.d.sync += promised.eq(promised + dut.taken[RING] - (mine & dut.o.ready))
+    bench.check(~mine | (promised != 0))
+    bench.cover(config.enable & (descriptors == 2) & bench.past(dut.o.valid & dut.o.ready) & mine)
+    bench.cover(dut.ring_events.lost[RING] & (config.descriptor_tail == 3))
+
+    # --- What induction has to know ---
+    meta, copy = PacketMeta(bench.inner("dut.meta")), copy_shape(SMALL)(bench.inner("dut.copy"))
+    meta_valid, placed, begun, todo = (bench.inner(f"dut.{n}") for n in ("meta_valid", "placed", "begun", "todo"))
+    copy_slots, has_room = bench.inner("dut.slots"), bench.inner("dut.room")[RING]
+    bench.invariant(~meta_valid | ((meta.info.length >= MIN_FRAME_BYTES) & (meta.info.length <= MAX_FRAME_BYTES)))
+    bench.invariant(~placed | ((copy.captured <= MAX_FRAME_BYTES) & (copy_slots == slots_of(copy.captured))))
+    bench.invariant(~dut.o.valid | (dut.o.p.captured <= MAX_FRAME_BYTES))
+    bench.invariant(~begun | (meta_valid & todo.any()))
+    # Copies that were decided upon and that the heads do not know of.
+    coming = Signal(2)
+    m.d.comb += coming.eq((begun & todo[RING]) + (placed & (copy.ring == RING)))
+    bench.invariant(promised == coming + mine)
+    seen_descriptors, seen_slots = bench.inner(f"dut.descriptors_used{RING}"), bench.inner(f"dut.slots_used{RING}")
+    bench.invariant(descriptors + coming <= DESCRIPTORS)
+    bench.invariant(descriptors + coming <= seen_descriptors + 3)
+    bench.invariant(~has_room | (descriptors + coming + 8 <= DESCRIPTORS))
+
+    # So many copies from the head on take at most this much, as but one of them can come to the ring's end.
+    position = data_head[:11]
+
+    def taken_by(copies):
+        return MOST * copies + Mux(position + MOST * copies > SLOTS, MOST - 1, 0)
+
+    bench.invariant(slots + taken_by(coming) <= SLOTS)
+    bench.invariant(slots + taken_by(coming + 2) <= seen_slots + MOST * 6 - 1)
+    bench.invariant(~has_room | (slots + taken_by(coming + 1) <= SLOTS))
+    return bench
+
+
+def test_no_ring_is_ever_overrun(tmp_path: Path) -> None:
+    prove(room(select.Select(profile=SMALL)), tmp_path, k=1, cover=12)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("self.taken.eq(taking & ", "self.taken.eq(rest & "),
+        ("((captured + SLOT_ALIGNMENT - 1) >> 6)", "(captured >> 6)"),
+    ],
+    ids=["does not tell of a copy", "overlaps slots"],
+)
+def test_a_selection_that_overruns_a_ring_is_found_out(before: str, after: str, tmp_path: Path) -> None:
+    refute(room(mutant(select.__name__, before, after).Select(profile=SMALL)), tmp_path, cycles=8)

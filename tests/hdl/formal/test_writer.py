@@ -1,0 +1,220 @@
+"""The DMA writer keeps to AXI4, and a descriptor is written when its packet's bytes were answered for."""
+
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from amaranth.hdl import Array, Mux, Signal
+from amaranth.utils import ceil_log2
+
+from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
+from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES
+from sentinic_hdl.rings import writer
+from tests.hdl.formal.bench import Bench
+from tests.hdl.formal.profile import SMALL
+from tests.hdl.formal.prove import mutant, prove, refute
+
+pytestmark = pytest.mark.slow
+
+#: Queues between the writer's parts, shorter than the card's.
+QUEUED = 4
+BEAT = SMALL.beat_bytes
+
+
+def sequence_invariants(bench: Bench) -> tuple:
+    """Of the part that sends beats.  Returns the beats left of its burst, and whether these are the packet's last."""
+    names = ("burst_left", "in_descriptor", "in_packet", "composed", "beat", "last_beat", "end", "first_beat")
+    burst_left, in_descriptor, in_packet, composed, beat, last_beat, end, first_beat = (
+        bench.inner(f"dut.{name}") for name in names
+    )
+    running = in_descriptor != 0
+    bench.invariant(~composed | ((end > HEADROOM) & (end <= HEADROOM + MAX_FRAME_BYTES)))
+    bench.invariant(~composed | (first_beat <= HEADROOM // BEAT))
+    bench.invariant(~in_packet | (composed & (beat <= last_beat)))
+    bench.invariant(~running | ((in_descriptor < DESCRIPTOR.size // BEAT) & (burst_left == in_descriptor) & ~in_packet))
+    bench.invariant(running | (burst_left == 0) | (in_packet & (beat + burst_left - 1 <= last_beat)))
+    return burst_left, (burst_left != 0) & (beat + burst_left - 1 == last_beat)
+
+
+def add_writer(bench: Bench, module):
+    """A writer with free inputs, but for what its neighbours see to."""
+    with patch.object(module, "OUTSTANDING", QUEUED), patch.object(module, "PENDING", QUEUED):
+        dut = bench.add("dut", module.Writer(profile=SMALL), free=True)
+    copies = bench.rules(dut.i)
+    bench.assume(copies.kept, because="the FIFO before keeps the stream rules")
+    # The store is asked for a copy that is still there when it is composed.
+    bench.check(~dut.i.ready | dut.i.valid)
+    bench.invariant(~bench.inner("dut.asked") | copies.waiting)
+    bench.assume(bench.rules(dut.body).kept, because="the store keeps them, by its own proof")
+    captured = dut.i.p.captured
+    bench.assume((captured >= MIN_FRAME_BYTES) & (captured <= MAX_FRAME_BYTES), because="select cuts to no less")
+    for ring in dut.rings:
+        bench.assume((ring.data_base[:6] == 0) & (ring.descriptor_base[:6] == 0), because="the host aligns its rings")
+    return dut
+
+
+def writing(module) -> Bench:
+    bench = Bench()
+    m = bench.m
+    dut = add_writer(bench, module)
+    dma = dut.dma
+
+    # --- AXI4 ---
+    address = bench.channel(dma.awvalid, dma.awready, [dma.awaddr, dma.awlen])
+    data = bench.channel(dma.wvalid, dma.wready, [dma.wdata, dma.wstrb, dma.wlast])
+    for watch in (address, data, bench.rules(dut.read)):
+        bench.check(watch.kept)
+    bench.assume(bench.channel(dma.bvalid, dma.bready, [dma.bresp]).kept, because="memory holds its answers")
+    bench.check(~dma.awvalid | ((dma.awsize == ceil_log2(BEAT)) & (dma.awburst == 1) & (dma.awid == 0)))
+    bench.check(~dma.awvalid | (dma.awaddr[: ceil_log2(BEAT)] == 0))
+    bench.check(~dma.awvalid | (dma.awaddr[:12] + BEAT * (dma.awlen + 1) <= 4096))
+    # Stricter than AXI4: a burst's address is offered with its first beat, and one burst at a time.
+    begins, offers = dma.awvalid & ~address.waiting, dma.wvalid & ~data.waiting
+    left, now_left = Signal(9), Signal(9)  # beats of the burst not yet offered
+    m.d.comb += now_left.eq(Mux(begins, dma.awlen + 1, left))
+    m.d.sync += left.eq(now_left - offers)
+    bench.check(~begins | (offers & (left == 0)))
+    bench.check(~offers | ((now_left != 0) & (dma.wlast == (now_left == 1))))
+    # Answers: one a burst, when memory has both its address and its last beat; none is refused.
+    addresses, lasts, answered = Signal(4), Signal(4), dma.bvalid & dma.bready
+    m.d.sync += [
+        addresses.eq(addresses + (dma.awvalid & dma.awready) - answered),
+        lasts.eq(lasts + (dma.wvalid & dma.wready & dma.wlast) - answered),
+    ]
+    bench.assume(~dma.bvalid | ((addresses != 0) & (lasts != 0)), because="memory answers whole bursts")
+    bench.check(~dma.bvalid | dma.bready)
+    bench.cover(begins & (dma.awlen == 1) & bench.past(answered))
+    bench.cover(begins & (dma.awaddr[:12] == 0) & (dma.awlen == 6))
+
+    # --- What induction has to know ---
+    burst_left, _ = sequence_invariants(bench)
+    bench.invariant(now_left - offers == burst_left)
+    bench.invariant(~dma.wvalid | (dma.wlast == (burst_left == 0)))
+    bench.invariant(~bench.inner("dut.composed") | (bench.inner("dut.packet_address")[:6] == 0))
+    bench.invariant(~bench.inner("dut.in_packet") | (bench.inner("dut.address")[:3] == 0))
+    outstanding = bench.queue("dut.awaited", depth=QUEUED)
+    waiting = sum(there for there, _ in outstanding)
+    bench.invariant(waiting == addresses + dma.awvalid)
+    bench.invariant(waiting == lasts + ((burst_left != 0) | (dma.wvalid & dma.wlast)))
+    return bench
+
+
+def descriptors(module) -> Bench:
+    """Any one packet is followed from its first burst to its descriptor."""
+    bench = Bench()
+    m = bench.m
+    dut = add_writer(bench, module)
+    dma = dut.dma
+    names = ("go_packet", "go_descriptor", "in_packet", "done", "ring", "void", "in_descriptor")
+    go_packet, go_descriptor, in_packet, done, ring, void, in_descriptor = (
+        bench.inner(f"dut.{name}") for name in names
+    )
+    answered, failed_now = dma.bvalid & dma.bready, dma.bresp != 0
+    bursts = Signal(range(QUEUED + 2))  # without an answer
+    m.d.sync += bursts.eq(bursts + (go_packet | go_descriptor) - answered)
+    bench.assume(~dma.bvalid | (bursts != 0), because="memory answers whole bursts")
+    unwritten = Signal(range(QUEUED + 1))  # packets begun whose descriptor is not
+    begins = go_packet & ~in_packet
+    m.d.sync += unwritten.eq(unwritten + begins - go_descriptor)
+
+    # The followed packet: whether it is, and is still being sent; bursts without an answer, before its own and its own;
+    # packets whose descriptors come before its own; its ring; whether an answer was an error.
+    follow, followed, sending = Signal(name="follow"), Signal(name="followed"), Signal(name="sending")
+    earlier, own = Signal(range(QUEUED + 1), name="earlier"), Signal(range(QUEUED + 1), name="own")
+    before, its_ring, failed = (
+        Signal(range(QUEUED + 1), name="before"),
+        Signal(1, name="its_ring"),
+        Signal(name="failed"),
+    )
+    bench.drive(follow)
+    with m.If(~followed):
+        m.d.sync += [
+            followed.eq(begins & follow),
+            sending.eq(~done),
+            earlier.eq(bursts - answered),
+            own.eq(1),
+            before.eq(unwritten),
+            its_ring.eq(ring),
+            failed.eq(0),
+        ]
+    with m.Else():
+        with m.If(done):
+            m.d.sync += sending.eq(0)
+        m.d.sync += [
+            earlier.eq(earlier - (answered & (earlier != 0))),
+            own.eq(own + (go_packet & sending) - (answered & (earlier == 0) & (own != 0))),
+            failed.eq(failed | (answered & (earlier == 0) & (own != 0) & failed_now)),
+        ]
+        with m.If(go_descriptor):
+            m.d.sync += [before.eq(before - 1), followed.eq(before != 0)]
+
+    its_descriptor = followed & go_descriptor & (before == 0)
+    bench.check(~its_descriptor | (~sending & (earlier == 0) & (own == 0)))
+    bench.check(~its_descriptor | (void == failed))
+    bench.check(~go_descriptor | (unwritten != 0))
+    entry = Array([(dut.heads[n] & dut.rings[n].descriptor_mask)[:24] for n in range(SMALL.rings)])[its_ring]
+    base = Array([ring.descriptor_base for ring in dut.rings])[its_ring]
+    place = bench.past((base + (entry << 6))[:64])
+    bench.check(~bench.past(its_descriptor) | (dma.awvalid & (dma.awaddr == place)))
+    bench.cover(its_descriptor & void)
+
+    # --- What induction has to know ---
+    _, finishing = sequence_invariants(bench)
+    running, beginning = in_descriptor != 0, in_packet & ~finishing
+    level, produce, consume = (bench.inner(f"dut.results.{name}") for name in ("level", "produce", "consume"))
+    waiting, pending = bench.queue("dut.awaited", depth=QUEUED), bench.queue("dut.pending", depth=QUEUED)
+    packet_failed = bench.inner("dut.packet_failed")
+    bench.invariant((level <= QUEUED) & (produce == (consume + level)[: len(produce)]))
+    bench.invariant(bursts == sum(there for there, _ in waiting))
+    bench.invariant(unwritten + running == sum(there for there, _ in pending))
+    bench.invariant(~running | pending[0][0])
+    # Packets are numbered from the next to get a descriptor: first those that were answered, then those whose last
+    # burst waits for its answer, then the one that has bursts to come.
+    position, number = 0, level
+    for there, item in waiting:
+        end, descriptor = item[0] & there, item[1]
+        data = there & ~descriptor
+        mine = followed & (number == before)
+        bench.invariant(~there | ~(end & descriptor))
+        bench.invariant(~data | (number < unwritten))
+        bench.invariant(~(mine & end) | ((earlier + own == position + 1) & (own != 0)))
+        bench.invariant(~(mine & data) | (position >= earlier))
+        bench.invariant(~(followed & there & (position >= earlier) & (position < earlier + own)) | (mine & data))
+        position, number = position + there, number + end
+    bench.invariant(unwritten == number + beginning)
+    bench.invariant(~followed | (before < unwritten))
+    bench.invariant(~(followed & beginning & (before == number)) | (earlier + own == bursts))
+    bench.invariant((level != unwritten) | ~packet_failed)
+    bench.invariant(~(followed & (before < level)) | ((earlier == 0) & (own == 0)))
+    result = bench.word("dut.results.storage", (consume + before)[: len(consume)])
+    bench.invariant(~(followed & (before < level)) | (result == ~failed))
+    bench.invariant(~(followed & (before == level)) | ((failed == packet_failed) & ((earlier == 0) | ~failed)))
+    bench.invariant(~(followed & (before > level)) | ~failed)
+    bench.invariant(~followed | (sending == (in_packet & (before + 1 == unwritten))))
+    turn = 0
+    for there, item in pending:
+        bench.invariant(~(followed & there & (turn == before + running)) | (item[8 * DESCRIPTOR.size] == its_ring))
+        turn = turn + there
+    return bench
+
+
+def test_bursts_keep_to_axi4(tmp_path: Path) -> None:
+    prove(writing(writer), tmp_path, k=1, cover=12)
+
+
+def test_a_descriptor_is_written_when_its_packet_was_answered_for(tmp_path: Path) -> None:
+    prove(descriptors(writer), tmp_path, k=1, cover=20)
+
+
+@pytest.mark.parametrize(
+    ("bench", "before", "after"),
+    [
+        (writing, "at_address[beat_log2:12])", "at_address[beat_log2:11])"),
+        (writing, "Mux(idle, burst == 1, burst_left == 1)", "Mux(idle, burst == 1, burst_left == 2)"),
+        (descriptors, "& results.r_rdy & pending.r_rdy)", "& pending.r_rdy)"),
+        (descriptors, "results.w_data.eq(~(failed | packet_failed))", "results.w_data.eq(~failed)"),
+    ],
+    ids=["crosses 4 KiB", "ends a burst early", "does not wait", "forgets an error"],
+)
+def test_a_writer_that_breaks_a_rule_is_found_out(bench, before: str, after: str, tmp_path: Path) -> None:
+    refute(bench(mutant(writer.__name__, before, after)), tmp_path, cycles=14)
