@@ -69,6 +69,9 @@ def room(dut) -> Bench:
     meta_valid, placed, begun, todo = (bench.inner(f"dut.{n}") for n in ("meta_valid", "placed", "begun", "todo"))
     copy_slots, has_room = bench.inner("dut.slots"), bench.inner("dut.room")[RING]
     bench.invariant(~meta_valid | ((meta.info.length >= MIN_FRAME_BYTES) & (meta.info.length <= MAX_FRAME_BYTES)))
+    for n in range(SMALL.rings):
+        wanted, wanted_slots = bench.inner(f"dut.captured{n}"), bench.inner(f"dut.slots{n}")
+        bench.invariant(~meta_valid | ((wanted <= MAX_FRAME_BYTES) & (wanted_slots == slots_of(wanted))))
     bench.invariant(~placed | ((copy.captured <= MAX_FRAME_BYTES) & (copy_slots == slots_of(copy.captured))))
     bench.invariant(~dut.o.valid | (dut.o.p.captured <= MAX_FRAME_BYTES))
     bench.invariant(~begun | (meta_valid & todo.any()))
@@ -101,7 +104,7 @@ def test_no_ring_is_ever_overrun(tmp_path: Path) -> None:
     ("before", "after"),
     [
         ("self.taken.eq(taking & ", "self.taken.eq(rest & "),
-        ("((captured + SLOT_ALIGNMENT - 1) >> 6)", "(captured >> 6)"),
+        ("((length + SLOT_ALIGNMENT - 1) >> 6)", "(length >> 6)"),
     ],
     ids=["does not tell of a copy", "overlaps slots"],
 )
