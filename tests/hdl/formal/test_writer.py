@@ -1,5 +1,6 @@
 """The DMA writer keeps to AXI4, and a descriptor is written when its packet's bytes were answered for."""
 
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -8,7 +9,7 @@ from amaranth.hdl import Array, Mux, Signal
 from amaranth.utils import ceil_log2
 
 from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
-from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES
+from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES, Profile
 from sentinic_hdl.rings import writer
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
@@ -18,10 +19,11 @@ pytestmark = pytest.mark.slow
 
 #: Queues between the writer's parts, shorter than the card's.
 QUEUED = 4
-BEAT = SMALL.beat_bytes
+#: The wide card's data path: other limits of a burst, and a descriptor in one beat.
+WIDE = replace(SMALL, name="wide proof", data_width=512, cell_bytes=128)
 
 
-def sequence_invariants(bench: Bench) -> tuple:
+def sequence_invariants(bench: Bench, beat_bytes: int) -> tuple:
     """Of the part that sends beats.  Returns the beats left of its burst, and whether these are the packet's last."""
     names = ("burst_left", "in_descriptor", "in_packet", "composed", "beat", "last_beat", "end", "first_beat")
     burst_left, in_descriptor, in_packet, composed, beat, last_beat, end, first_beat = (
@@ -29,17 +31,19 @@ def sequence_invariants(bench: Bench) -> tuple:
     )
     running = in_descriptor != 0
     bench.invariant(~composed | ((end > HEADROOM) & (end <= HEADROOM + MAX_FRAME_BYTES)))
-    bench.invariant(~composed | (first_beat <= HEADROOM // BEAT))
+    bench.invariant(~composed | (first_beat <= HEADROOM // beat_bytes))
     bench.invariant(~in_packet | (composed & (beat <= last_beat)))
-    bench.invariant(~running | ((in_descriptor < DESCRIPTOR.size // BEAT) & (burst_left == in_descriptor) & ~in_packet))
+    bench.invariant(
+        ~running | ((in_descriptor < DESCRIPTOR.size // beat_bytes) & (burst_left == in_descriptor) & ~in_packet)
+    )
     bench.invariant(running | (burst_left == 0) | (in_packet & (beat + burst_left - 1 <= last_beat)))
     return burst_left, (burst_left != 0) & (beat + burst_left - 1 == last_beat)
 
 
-def add_writer(bench: Bench, module):
+def add_writer(bench: Bench, module, profile):
     """A writer with free inputs, but for what its neighbours see to."""
     with patch.object(module, "OUTSTANDING", QUEUED), patch.object(module, "PENDING", QUEUED):
-        dut = bench.add("dut", module.Writer(profile=SMALL), free=True)
+        dut = bench.add("dut", module.Writer(profile=profile), free=True)
     copies = bench.rules(dut.i)
     bench.assume(copies.kept, because="the FIFO before keeps the stream rules")
     # The store is asked for a copy that is still there when it is composed.
@@ -53,10 +57,10 @@ def add_writer(bench: Bench, module):
     return dut
 
 
-def writing(module) -> Bench:
+def writing(module, profile=SMALL) -> Bench:
     bench = Bench()
     m = bench.m
-    dut = add_writer(bench, module)
+    dut, beat_bytes = add_writer(bench, module, profile), profile.beat_bytes
     dma = dut.dma
 
     # --- AXI4 ---
@@ -65,9 +69,9 @@ def writing(module) -> Bench:
     for watch in (address, data, bench.rules(dut.read)):
         bench.check(watch.kept)
     bench.assume(bench.channel(dma.bvalid, dma.bready, [dma.bresp]).kept, because="memory holds its answers")
-    bench.check(~dma.awvalid | ((dma.awsize == ceil_log2(BEAT)) & (dma.awburst == 1) & (dma.awid == 0)))
-    bench.check(~dma.awvalid | (dma.awaddr[: ceil_log2(BEAT)] == 0))
-    bench.check(~dma.awvalid | (dma.awaddr[:12] + BEAT * (dma.awlen + 1) <= 4096))
+    bench.check(~dma.awvalid | ((dma.awsize == ceil_log2(beat_bytes)) & (dma.awburst == 1) & (dma.awid == 0)))
+    bench.check(~dma.awvalid | (dma.awaddr[: ceil_log2(beat_bytes)] == 0))
+    bench.check(~dma.awvalid | (dma.awaddr[:12] + beat_bytes * (dma.awlen + 1) <= 4096))
     # Stricter than AXI4: a burst's address is offered with its first beat, and one burst at a time.
     begins, offers = dma.awvalid & ~address.waiting, dma.wvalid & ~data.waiting
     left, now_left = Signal(9), Signal(9)  # beats of the burst not yet offered
@@ -87,11 +91,11 @@ def writing(module) -> Bench:
     bench.cover(begins & (dma.awaddr[:12] == 0) & (dma.awlen == 6))
 
     # --- What induction has to know ---
-    burst_left, _ = sequence_invariants(bench)
+    burst_left, _ = sequence_invariants(bench, beat_bytes)
     bench.invariant(now_left - offers == burst_left)
     bench.invariant(~dma.wvalid | (dma.wlast == (burst_left == 0)))
     bench.invariant(~bench.inner("dut.composed") | (bench.inner("dut.packet_address")[:6] == 0))
-    bench.invariant(~bench.inner("dut.in_packet") | (bench.inner("dut.address")[:3] == 0))
+    bench.invariant(~bench.inner("dut.in_packet") | (bench.inner("dut.address")[: ceil_log2(beat_bytes)] == 0))
     outstanding = bench.queue("dut.awaited", depth=QUEUED)
     waiting = sum(there for there, _ in outstanding)
     bench.invariant(waiting == addresses + dma.awvalid)
@@ -103,7 +107,7 @@ def descriptors(module) -> Bench:
     """Any one packet is followed from its first burst to its descriptor."""
     bench = Bench()
     m = bench.m
-    dut = add_writer(bench, module)
+    dut = add_writer(bench, module, SMALL)
     dma = dut.dma
     names = ("go_packet", "go_descriptor", "in_packet", "done", "ring", "void", "in_descriptor")
     go_packet, go_descriptor, in_packet, done, ring, void, in_descriptor = (
@@ -159,7 +163,7 @@ def descriptors(module) -> Bench:
     bench.cover(its_descriptor & void)
 
     # --- What induction has to know ---
-    _, finishing = sequence_invariants(bench)
+    _, finishing = sequence_invariants(bench, SMALL.beat_bytes)
     running, beginning = in_descriptor != 0, in_packet & ~finishing
     level, produce, consume = (bench.inner(f"dut.results.{name}") for name in ("level", "produce", "consume"))
     waiting, pending = bench.queue("dut.awaited", depth=QUEUED), bench.queue("dut.pending", depth=QUEUED)
@@ -198,8 +202,9 @@ def descriptors(module) -> Bench:
     return bench
 
 
-def test_bursts_keep_to_axi4(tmp_path: Path) -> None:
-    prove(writing(writer), tmp_path, k=1, cover=12)
+@pytest.mark.parametrize("profile", [SMALL, WIDE], ids=lambda profile: profile.name)
+def test_bursts_keep_to_axi4(profile: Profile, tmp_path: Path) -> None:
+    prove(writing(writer, profile), tmp_path, k=1, cover=12)
 
 
 def test_a_descriptor_is_written_when_its_packet_was_answered_for(tmp_path: Path) -> None:
