@@ -17,6 +17,9 @@ from tests.hdl.formal.bench import TOP, Bench
 #: on a machine, which compiles Yosys from WebAssembly.
 TIMEOUT = 300
 
+#: Seconds more until SymbiYosys, which has a time-out of its own, is taken to hang: a loaded machine starts it slowly.
+MARGIN = 300
+
 _SCRIPT = """\
 [tasks]
 {tasks}
@@ -127,7 +130,7 @@ def _sby(script: Path) -> tuple[int, str]:
     )
     try:
         # Its own time-out comes first, unless it hangs.
-        log, _ = process.communicate(timeout=3 * TIMEOUT)
+        log, _ = process.communicate(timeout=3 * TIMEOUT + MARGIN)
     except BaseException:
         # Solvers are its children, and would run on.
         os.killpg(process.pid, signal.SIGKILL)
