@@ -6,6 +6,7 @@ The design is flattened, so that logic is optimised across blocks; figures per b
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
@@ -66,13 +67,19 @@ class Figures:
 
 
 def run(command: list[str], log: Path) -> None:
-    """Run a tool, its output into ``log``.  Raises :class:`BuildError` with the last lines when it fails."""
+    """Run a tool in the folder of ``log``, its output into that file.
+
+    The tools see no more than that folder: they get files by name.  Raises :class:`BuildError` with the last lines
+    when the tool fails.
+    """
     # The tools are Python packages: they lie beside the interpreter, on PATH or not.
     beside = Path(sys.executable).parent / command[0]
     program = str(beside) if beside.exists() else command[0]
     with log.open("w") as out:
         try:
-            code = subprocess.run([program, *command[1:]], stdout=out, stderr=subprocess.STDOUT, check=False).returncode
+            code = subprocess.run(
+                [program, *command[1:]], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT, check=False
+            ).returncode
         except FileNotFoundError as error:
             raise BuildError(f"synthesis needs {command[0]}: pip install 'sentinic[synth]'") from error
     if code:
@@ -126,13 +133,14 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     constraints = Path(__file__).resolve().parents[2] / "constraints" / pins
     if not constraints.exists():
         raise BuildError(f"{constraints} is missing: run synthesis from a source tree")
+    shutil.copyfile(constraints, out / pins)
     source = out / "top.il"
     source.write_text(rtlil.convert(Top(profile), name="top", emit_src=False))
     figures = Figures(profile.name, "ecp5", wanted_mhz=profile.clock_hz / 1e6)
 
     _say("yosys: synth_ecp5")
     netlist = out / "top.json"
-    run([YOSYS, "-p", f"read_rtlil {source}; synth_ecp5 -top top -json {netlist}"], out / "yosys.log")
+    run([YOSYS, "-p", f"read_rtlil {source.name}; synth_ecp5 -top top -json {netlist.name}"], out / "yosys.log")
     figures.total, figures.blocks = count(netlist, _ECP5_CELLS, "top")
 
     _say("nextpnr: place and route (some minutes)")
@@ -140,9 +148,8 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     report = out / "timing.json"
     run(
         [
-            NEXTPNR, device, "--package", package, "--json", str(netlist), "--lpf", str(constraints),
-            "--textcfg", str(config), "--report", str(report), "--timing-allow-fail", "--seed", "1",
-            "--router", "router2",
+            NEXTPNR, device, "--package", package, "--json", netlist.name, "--lpf", pins, "--textcfg", config.name,
+            "--report", report.name, "--timing-allow-fail", "--seed", "1", "--router", "router2",
         ],
         out / "nextpnr.log",
     )  # fmt: skip
@@ -151,7 +158,7 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
 
     _say("ecppack: bitstream")
     bitstream = out / f"sentinic-{profile.name}-{board}.bit"
-    run([ECPPACK, "--input", str(config), "--bit", str(bitstream)], out / "ecppack.log")
+    run([ECPPACK, "--input", config.name, "--bit", bitstream.name], out / "ecppack.log")
     figures.bitstream = bitstream.name
     return figures
 
@@ -161,17 +168,16 @@ def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
     source = out / "card.il"
     source.write_text(rtlil.convert(Card(profile), name="card", emit_src=False))
     _say("yosys synth_xilinx: utilisation")
-    netlist = out / "card.json"
     run(
         [
             YOSYS,
             "-p",
-            f"read_rtlil {source}; synth_xilinx -family xcup -flatten -top card -noiopad; write_json {netlist}",
+            f"read_rtlil {source.name}; synth_xilinx -family xcup -flatten -top card -noiopad; write_json card.json",
         ],
         out / "yosys.log",
     )
     figures = Figures(profile.name, "xcup")
-    figures.total, figures.blocks = count(netlist, _XILINX_CELLS, "card")
+    figures.total, figures.blocks = count(out / "card.json", _XILINX_CELLS, "card")
     return figures
 
 

@@ -236,12 +236,13 @@ def counters_page() -> str:
         tables.append((profile, _table(("Number", "Address", "Counter", "Unit", "Meaning"), rows)))
     groups: dict[str, list[str]] = {}
     for profile, table in tables:
-        groups.setdefault(table, []).append(f"`{profile.name}` ({profile.counter_width} bits each on the card)")
+        groups.setdefault(table, []).append(f"`{profile.name}`")
     return _page(
         "Counters",
         introduction,
-        "Writing 1 to the register `snapshot.take` copies all of them in the same cycle; the copy is read as two words"
-        f" each, low word first, from `{registers.COUNTERS_BASE:#06x}` on. At any snapshot",
+        "Writing 1 to the register `snapshot.take` has all of them copied as they are in one and the same cycle; when"
+        " `snapshot.busy` is 0 again, the copy is read as two words each, low word first, from"
+        f" `{registers.COUNTERS_BASE:#06x}` on. At any snapshot",
         "```\nreceived = " + "\n         + ".join(counters.FATES) + "\n```",
         "## Reasons for a drop",
         _table(

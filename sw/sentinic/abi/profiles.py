@@ -18,7 +18,6 @@ class Profile:
     metas: packets that may wait between the last stage and dispatch
     port_fifo_bytes: frame buffer of each ingress port
     folded_parser: one header step a cycle, reused over time, instead of one pipeline stage a header
-    counter_width: bits of each counter on the card (the host always sees 64)
     stages: what packets meet between parser and dispatch, in that order
     statistics_rules, statistics_rules_a_table: rules, and how many of them share a table, one after another
     statistics_groups, statistics_ways: records of all tables, and records a set
@@ -36,7 +35,6 @@ class Profile:
     metas: int
     port_fifo_bytes: int
     folded_parser: bool
-    counter_width: int = 64
     stages: tuple[str, ...] = ("passthrough",)
     statistics_rules: int = 0
     statistics_rules_a_table: int = 1
@@ -84,7 +82,6 @@ BOARD = Profile(
     metas=64,
     port_fifo_bytes=16384,
     folded_parser=True,
-    counter_width=48,
     statistics_rules=4,
     statistics_rules_a_table=4,
     statistics_groups=1024,

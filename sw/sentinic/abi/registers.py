@@ -98,7 +98,10 @@ INTERRUPT = Block(
 SNAPSHOT = Block(
     "snapshot",
     0x0300,
-    (_word("take", 0x00, W1, "write 1 to copy all counters in the same cycle", width=1),),
+    (
+        _word("take", 0x00, W1, "write 1 to have all counters of one and the same cycle copied", width=1),
+        _word("busy", 0x04, RO, "1 until that is done: two rounds of a cycle a counter, at most", width=1),
+    ),
     "The counters are read as one atomic snapshot, from ``COUNTERS_BASE`` on, two words each, low word first.",
 )
 COUNTERS_BASE = 0x1000

@@ -18,6 +18,9 @@ HASH_KEY_BITS = 32 * HASH_KEY_WORDS
 #: Microsoft's key for receive side scaling, lengthened to 352 bits. Any key hashes both directions of a flow alike.
 DEFAULT_HASH_KEY = int("6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa5b0e2c6d", 16)
 
+#: Reads until the card is taken to have no snapshot to give.  It takes about a hundred cycles.
+SNAPSHOT_TRIES = 10_000
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -157,7 +160,13 @@ class Device:
 
     def snapshot(self) -> dict[str, int]:
         """All counters, from one and the same cycle, by their ABI names and in their order."""
-        self.registers["snapshot"].write("take", 1)
+        snapshot = self.registers["snapshot"]
+        snapshot.write("take", 1)
+        for _ in range(SNAPSHOT_TRIES):
+            if not snapshot.read("busy"):
+                break
+        else:
+            raise DeviceError(f"the card's counters were not copied while the driver asked {SNAPSHOT_TRIES} times")
         read = self.transport.read
         counters = {
             name: read(COUNTERS_BASE + 8 * index) | read(COUNTERS_BASE + 8 * index + 4) << 32

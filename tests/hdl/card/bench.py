@@ -142,6 +142,8 @@ class CardBench:
 
     async def counters(self) -> dict[str, int]:
         await self.write(abi.SNAPSHOT, "take", 1)
+        while await self.csr.read_dword(abi.SNAPSHOT.address("busy")):
+            pass
         names = abi_counters.counter_names(self.profile)
         raw = bytes((await self.csr.read(abi.COUNTERS_BASE, 8 * len(names))).data)
         return dict(zip(names, struct.unpack(f"<{len(names)}Q", raw), strict=True))
