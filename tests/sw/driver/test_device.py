@@ -4,7 +4,7 @@ import pytest
 
 from sentinic.abi.counters import counter_names
 from sentinic.abi.profiles import PROFILES
-from sentinic.abi.registers import RING
+from sentinic.abi.registers import RING, SNAPSHOT
 from sentinic.driver.device import DEFAULT_HASH_KEY, Device, check_conservation
 from sentinic.driver.frames import FrameBatch
 from sentinic.errors import AbiMismatchError, ConservationError, DeviceError, RegisterError
@@ -104,6 +104,14 @@ def test_a_snapshot_has_every_counter_by_its_abi_name_in_order() -> None:
     assert counters["dropped_runt"] == 1
     check_conservation(counters)
     device.close()
+
+
+def test_a_card_that_has_no_snapshot_to_give_does_not_hang_the_driver() -> None:
+    transport = FakeTransport()
+    device = Device(transport)
+    transport.words[SNAPSHOT.address("busy")] = 1
+    with pytest.raises(DeviceError, match="not copied"):
+        device.snapshot()
 
 
 def test_counters_that_do_not_add_up_are_named() -> None:
