@@ -10,6 +10,7 @@ from enum import IntEnum
 from sentinic.abi import verdicts
 from sentinic.abi.layout import Bits, Member, Record
 from sentinic.abi.profiles import MAX_VLAN_TAGS
+from sentinic.abi.statistics import REPORT
 from sentinic.abi.tag import TAG_ETHERTYPE, TAG_HEADER_BYTES, TAG_MAX_BYTES, TAG_VERSION, TLVS, Tlv
 
 #: EtherTypes of VLAN tags: 802.1Q, 802.1ad, and what stacked tags used before it.
@@ -105,7 +106,7 @@ class TagSpan:
 
 
 def find_tag(frame: bytes) -> TagSpan | None:
-    """The tag of a frame, behind at most two VLAN tags; None when it has none of this version.
+    """The tag of a frame, behind at most two VLAN tags; None when it has none of this version.  All of a report is tag.
 
     Raises ValueError when the tag is there and its length is impossible.
     """
@@ -118,7 +119,8 @@ def find_tag(frame: bytes) -> TagSpan | None:
     if frame[start + 2] != TAG_VERSION:
         return None
     length = 4 * frame[start + 3]
-    most = min(TAG_MAX_BYTES, len(frame) - start)
+    report = frame[start + TAG_HEADER_BYTES : start + TAG_HEADER_BYTES + 1] == bytes((REPORT.type,))
+    most = len(frame) - start if report else min(TAG_MAX_BYTES, len(frame) - start)
     if not TAG_HEADER_BYTES <= length <= most:
         raise ValueError(f"the tag's length must be {TAG_HEADER_BYTES}..{most} bytes here, not {length}")
     return TagSpan(start, length)
@@ -165,7 +167,7 @@ def decode_tag(tag: bytes) -> dict[str, dict[str, Value]]:
 def encode_tag(tlvs: Mapping[str, Mapping[str, Value]]) -> bytes:
     """A tag, its EtherType included, from TLVs by name; they stand in the order that the ABI fixes.
 
-    Raises ValueError for an unknown TLV or member, and for a value that does not fit.
+    Raises ValueError for an unknown TLV or member, for a value that does not fit, and for TLVs that together do not.
     """
     unknown = sorted(set(tlvs) - {tlv.name for tlv in TLVS})
     if unknown:
@@ -176,4 +178,6 @@ def encode_tag(tlvs: Mapping[str, Mapping[str, Value]]) -> bytes:
         if tlv.name in tlvs
     )
     length = TAG_HEADER_BYTES + len(body)
+    if length > TAG_MAX_BYTES:
+        raise ValueError(f"the tag must be at most {TAG_MAX_BYTES} bytes, not {length}")
     return TAG_ETHERTYPE.to_bytes(2, "big") + bytes((TAG_VERSION, length // 4)) + body

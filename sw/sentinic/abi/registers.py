@@ -250,6 +250,21 @@ RING = Block(
             ),
             "Symmetric flow hash spreading.",
         ),
+        Register(
+            "extras",
+            0x44,
+            (
+                Field("reports", 0, 1, RW, "deliver reports of statistics to this ring"),
+                Field(
+                    "crossings",
+                    1,
+                    1,
+                    RW,
+                    "deliver every packet that crosses a threshold, whatever the ring filters or samples",
+                ),
+            ),
+            "What else this ring gets.",
+        ),
     ),
     "A receive ring.  ``address(name, n)`` gives the register of ring n.",
     count=15,

@@ -20,7 +20,8 @@ TAG_VERSION = 1
 NO_PACKET_ETHERTYPE = 0
 #: EtherType, version, length.
 TAG_HEADER_BYTES = 4
-#: The tag never grows beyond the headroom of a slot.
+#: The tag of a packet never grows beyond the headroom of a slot: with ``crossing`` and ``tcp``, ``loss`` waits for the
+#: ring's next packet.
 TAG_MAX_BYTES = 64
 
 
@@ -47,6 +48,19 @@ def _tlv(type_: int, name: str, words: int, members: tuple[Member, ...], doc: st
     return Tlv(type_, Record(name, words * 4, ByteOrder.BIG, head + members), optional, doc)
 
 
+CROSSING = _tlv(
+    0x05,
+    "crossing",
+    4,
+    (
+        Member("flags", 2, 1, "bit 0: the value is bytes, else packets"),
+        Member("reserved", 3, 1, "zero"),
+        Member("rules", 4, 4, "bit n: the packet made a group of statistics rule n reach its threshold"),
+        Member("value", 8, 8, "what the group of the lowest of these rules has counted, this packet included"),
+    ),
+    "Thresholds of statistics rules that the packet crosses.",
+    optional=True,
+)
 LOSS = _tlv(
     0x04,
     "loss",
@@ -103,7 +117,7 @@ PACKET = _tlv(
 )
 
 #: In the order in which they stand in a tag.
-TLVS: tuple[Tlv, ...] = (LOSS, TCP, HEADERS, PACKET)
+TLVS: tuple[Tlv, ...] = (CROSSING, LOSS, TCP, HEADERS, PACKET)
 #: ``packet`` and ``headers`` begin this many bytes before the tag's end.
 PACKET_FROM_END = PACKET.record.size
 HEADERS_FROM_END = PACKET_FROM_END + HEADERS.record.size
