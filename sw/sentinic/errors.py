@@ -16,7 +16,8 @@
     ├── BuildError              a model or bitstream could not be built
     ├── DeviceError             the card is not what the driver expects, or answered oddly
     │   ├── AbiMismatchError    another id, or another major ABI version
-    │   └── RegisterError       no such register, a value out of range, a write to a read-only register
+    │   ├── RegisterError       no such register, a value out of range, a write to a read-only register
+    │   └── StageMissingError   this build of the card lacks the stage that was asked for
     ├── RingError               a ring's memory is not what it should be
     │   └── OverrunError        an observer was too slow, and what it had yet to read is overwritten
     └── ConservationError       the counters do not add up: received is not the sum of the fates
@@ -94,6 +95,10 @@ class AbiMismatchError(DeviceError):
 
 class RegisterError(DeviceError):
     """No such register, a value out of range, or a write to a read-only register."""
+
+
+class StageMissingError(DeviceError):
+    """This build of the card lacks the stage that was asked for."""
 
 
 class RingError(SentinicError):

@@ -1,0 +1,262 @@
+"""The statistics stage of a card: rules set, changed and removed while traffic runs, and its reports as arrays.
+
+::
+
+    statistics = Statistics(device)
+    statistics.replace([Rule("web", {"tcp_dst": 80}, ["ipv4_src"], report_every=10**10)])
+    ring.registers.write("extras", 1, "reports")
+    ...
+    descriptors, data = ring.poll()
+    groups = read_reports(descriptors[are_reports(descriptors)], data).groups
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sentinic.abi.descriptor import HEADROOM
+from sentinic.abi.registers import STATISTICS, STATISTICS_KEY_WORDS
+from sentinic.abi.statistics import FIELD_WORDS, GROUP, REPORT, REPORT_HEAD_BYTES
+from sentinic.abi.tag import CROSSING, HEADERS, LOSS, PACKET, TAG_ETHERTYPE, TAG_HEADER_BYTES, TCP
+from sentinic.abi.verdicts import Kind
+from sentinic.driver.device import Device
+from sentinic.driver.records import record_dtype, status_bits
+from sentinic.driver.registers import RegisterBlock
+from sentinic.driver.ring import Bytes, Descriptors
+from sentinic.driver.rules import Encoded, Rule, encode_all
+from sentinic.driver.tags import tag_end
+from sentinic.errors import ConfigError, DeviceError, StageMissingError, TransportError
+
+KEY_BITS = 32 * STATISTICS_KEY_WORDS
+#: dtypes of the head of a report and of a group in it, in network order.
+REPORT_DTYPE = record_dtype(REPORT.record)
+GROUP_DTYPE = record_dtype(GROUP.record)
+CROSSING_DTYPE = record_dtype(CROSSING.record)
+#: What nothing reads as where a bus answers for it.
+_ABSENT = (0, 0xFFFF_FFFF)
+#: How long a change may take: cycles at a time, and how many times.  A sweep of the largest table takes 10,000.
+_WAIT_CYCLES, _WAIT_STEPS = 1000, 10_000
+
+
+@dataclass(frozen=True)
+class StatisticsShape:
+    """What a build holds: rules, groups in all tables together, and how many rules share a table."""
+
+    rules: int
+    groups: int
+    rules_a_table: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """A rule on the card, and the generation that its reports carry."""
+
+    rule: Encoded
+    generation: int
+
+
+class Statistics:
+    """The statistics stage of ``device``: emptied when this is made, and keyed with a secret of its own.
+
+    Members
+    -------
+    shape: what the build holds
+    running: the rules set, by their number on the card
+    """
+
+    def __init__(self, device: Device, *, secret: int | None = None) -> None:
+        """``secret``: the key of the tables' hash, 512 bits; random unless given, so that nobody can aim at a set.
+
+        Raises :class:`StageMissingError` when the build has no such stage.
+        """
+        self._device = device
+        self.shape = _shape(device)
+        self._registers = RegisterBlock(STATISTICS, 1, device.transport.read, device.transport.write)
+        self._generation = 0
+        self.running: dict[int, Running] = {}
+        for number in range(self.shape.rules):
+            self._apply(number, "remove")
+        key = secrets.randbits(KEY_BITS) if secret is None else secret
+        if not 0 <= key < 1 << KEY_BITS:
+            raise ConfigError(f"secret of the statistics must fit {KEY_BITS} bits, not {key.bit_length()}")
+        for word in range(STATISTICS_KEY_WORDS):
+            self._registers.write(f"hash_key{word}", key >> 32 * word & 0xFFFF_FFFF)
+
+    def check(self, rules: Sequence[Rule], where: str = "") -> list[Encoded]:
+        """The words of rules that fit the card.  Raises :class:`ConfigError` when one is bad or they are too many."""
+        return encode_all(rules, where, self.shape.rules)
+
+    def replace(self, rules: Sequence[Rule], where: str = "") -> None:
+        """Let these be the rules, in this order; those that stay as they are go on counting.
+
+        Raises :class:`ConfigError` before anything is changed.
+        """
+        encoded = self.check(rules, where)
+        for number in range(self.shape.rules):
+            old = self.running.get(number)
+            if number >= len(encoded):
+                if old is not None:
+                    self.remove(number)
+            elif old is None or old.rule != encoded[number]:
+                self._set(number, encoded[number])
+
+    def set(self, number: int, rule: Rule, where: str = "") -> int:
+        """Set or change one rule, from the next packet on; its generation.
+
+        What the rule before it has counted is reported first.  Raises :class:`ConfigError` before anything is changed.
+        """
+        self._check_number(number)
+        others = [item.rule.rule for n, item in self.running.items() if n != number]
+        return self._set(number, encode_all([*others, rule], where, self.shape.rules)[-1])
+
+    def remove(self, number: int) -> None:
+        """Switch a rule off; what it has counted is reported."""
+        self._check_number(number)
+        self._apply(number, "remove")
+        self.running.pop(number, None)
+
+    def report(self, number: int) -> None:
+        """Have the groups of a rule reported now."""
+        self._check_number(number)
+        self._apply(number, "report")
+
+    def settle(self) -> None:
+        """Wait until no change is pending and no group is being reported; consumers must take reports meanwhile.
+
+        Raises :class:`DeviceError` when that does not come to an end.
+        """
+        self._wait("sweeping")
+
+    def _check_number(self, number: int) -> None:
+        if not 0 <= number < self.shape.rules:
+            raise ConfigError(
+                f"number of a statistics rule must be 0..{self.shape.rules - 1} on this card, not {number}"
+            )
+
+    def _set(self, number: int, encoded: Encoded) -> int:
+        # What is staged is read when the change before takes effect.
+        self._wait("pending")
+        self._generation += 1
+        rule, registers = encoded.rule, self._registers
+        for kind in ("value", "mask", "group"):
+            for word, value in zip(range(FIELD_WORDS), encoded.words(kind), strict=True):
+                registers.write(f"{kind}{word}", value)
+        registers.write("rule_flags", int(rule.bidirectional), "bidirectional")
+        registers.write("rule_flags", int(rule.cumulative), "cumulative")
+        registers.write("generation", self._generation & 0xFFFF_FFFF)
+        for name, value in (
+            ("interval", rule.report_every),
+            ("threshold_packets", rule.threshold_packets),
+            ("threshold_bytes", rule.threshold_bytes),
+        ):
+            registers.write(f"{name}_low", value & 0xFFFF_FFFF)
+            registers.write(f"{name}_high", value >> 32)
+        self._apply(number, "set")
+        self.running[number] = Running(encoded, self._generation & 0xFFFF_FFFF)
+        return self._generation & 0xFFFF_FFFF
+
+    def _apply(self, number: int, what: str) -> None:
+        self._wait("pending")
+        self._registers.write("rule", number)
+        self._registers.write("apply", 1, what)
+        self._wait("pending")
+
+    def _wait(self, field: str) -> None:
+        device = self._device
+        for _ in range(_WAIT_STEPS):
+            if not self._registers.read("status", "pending") and not self._registers.read("status", field):
+                return
+            device.forward()  # reports may wait for room
+            device.transport.step(_WAIT_CYCLES)
+        raise DeviceError(
+            f"statistics: still {field} after {_WAIT_STEPS} times {_WAIT_CYCLES} cycles: are reports read?"
+        )
+
+
+def _shape(device: Device) -> StatisticsShape:
+    try:
+        word = device.transport.read(STATISTICS.address("shape"))
+    except TransportError as error:
+        raise _missing(device) from error
+    if word in _ABSENT:
+        raise _missing(device)
+    values = {item.name: (word & item.mask) >> item.lsb for item in STATISTICS.register("shape").fields}
+    return StatisticsShape(values["rules"], 1 << values["groups_log2"], values["rules_a_table"])
+
+
+def _missing(device: Device) -> StageMissingError:
+    return StageMissingError(
+        f"this build of the {device.profile.name} card has no statistics stage; its stages are "
+        f"{', '.join(device.profile.stages)}"
+    )
+
+
+class Reports(NamedTuple):
+    """Heads of report frames and the groups in them, as ``REPORT_DTYPE`` and ``GROUP_DTYPE``, in order, copied."""
+
+    heads: npt.NDArray[np.void]
+    groups: npt.NDArray[np.void]
+
+
+def are_reports(descriptors: Descriptors) -> npt.NDArray[np.bool_]:
+    """Which descriptors stand for report frames."""
+    found: npt.NDArray[np.bool_] = status_bits(descriptors["status"], "kind") == Kind.REPORT
+    return found
+
+
+def read_reports(descriptors: Descriptors, data: Bytes) -> Reports:
+    """The reports of descriptors that stand for nothing else; ``data`` is the data ring.
+
+    Raises :class:`DeviceError` when one is not as the ABI says.
+    """
+    frames = descriptors["offset"].astype(np.int64) + HEADROOM
+    heads = _rows(data, frames + _REPORT_AT, REPORT_DTYPE)
+    counts = heads["groups"].astype(np.int64)
+    length = REPORT_HEAD_BYTES + counts * GROUP_DTYPE.itemsize + 2
+    kinds = data[frames + _REPORT_AT - TAG_HEADER_BYTES].astype(np.int64) << 8
+    kinds |= data[frames + _REPORT_AT - TAG_HEADER_BYTES + 1]
+    bad = np.flatnonzero(
+        (kinds != TAG_ETHERTYPE) | (heads["type"] != REPORT.type) | (descriptors["captured_length"] != length)
+    )
+    if len(bad):
+        row = int(bad[0])
+        raise DeviceError(
+            f"a report of {int(counts[row])} groups must be {int(length[row])} bytes of TLV {REPORT.type:#04x}, not "
+            f"{int(descriptors['captured_length'][row])} bytes of TLV {int(heads['type'][row]):#04x}"
+        )
+    first = np.repeat(frames + REPORT_HEAD_BYTES, counts)
+    within = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
+    groups = _rows(data, first + within * GROUP_DTYPE.itemsize, GROUP_DTYPE)
+    if np.any(groups["type"] != GROUP.type):
+        wrong = int(groups["type"][groups["type"] != GROUP.type][0])
+        raise DeviceError(f"a group of a report must be TLV {GROUP.type:#04x}, not {wrong:#04x}")
+    return Reports(heads, groups)
+
+
+_REPORT_AT = REPORT_HEAD_BYTES - REPORT.record.size
+
+
+def _rows(data: Bytes, at: npt.NDArray[np.int64], dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    octets = data[at[:, None] + np.arange(dtype.itemsize)]
+    rows: npt.NDArray[np.void] = np.ascontiguousarray(octets).view(dtype)[:, 0]
+    return rows
+
+
+def have_crossing(descriptors: Descriptors) -> npt.NDArray[np.bool_]:
+    """Which packets' tags hold the TLV ``crossing``: those longer than what else is in them makes them."""
+    status = descriptors["status"]
+    words = np.full(len(status), TAG_HEADER_BYTES // 4 + HEADERS.words + PACKET.words)
+    words += TCP.words * (status_bits(status, "tcp") != 0) + LOSS.words * (status_bits(status, "loss") != 0)
+    found: npt.NDArray[np.bool_] = status_bits(status, "tag_words") == words + CROSSING.words
+    found &= status_bits(status, "kind") != Kind.REPORT
+    return found
+
+
+def read_crossings(descriptors: Descriptors, data: Bytes) -> npt.NDArray[np.void]:
+    """The TLV ``crossing`` of packets that have it, as ``CROSSING_DTYPE``, copied."""
+    words = status_bits(descriptors["status"], "tag_words").astype(np.int64)
+    return _rows(data, tag_end(descriptors) - 4 * words + TAG_HEADER_BYTES, CROSSING_DTYPE)
