@@ -12,10 +12,9 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from amaranth.back import rtlil
-
 from sentinic.abi.profiles import PROFILES, Profile
 from sentinic.errors import BuildError
+from sentinic_hdl import emit
 from sentinic_hdl.boards.ecpix5 import Top
 from sentinic_hdl.card import Card
 
@@ -135,7 +134,7 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
         raise BuildError(f"{constraints} is missing: run synthesis from a source tree")
     shutil.copyfile(constraints, out / pins)
     source = out / "top.il"
-    source.write_text(rtlil.convert(Top(profile), name="top", emit_src=False))
+    source.write_text(emit.to_rtlil(Top(profile), "top"))
     figures = Figures(profile.name, "ecp5", wanted_mhz=profile.clock_hz / 1e6)
 
     _say("yosys: synth_ecp5")
@@ -166,7 +165,7 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
 def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
     """Utilisation only: the open tools have no timing for UltraScale+."""
     source = out / "card.il"
-    source.write_text(rtlil.convert(Card(profile), name="card", emit_src=False))
+    source.write_text(emit.to_rtlil(Card(profile), "card"))
     _say("yosys synth_xilinx: utilisation")
     run(
         [

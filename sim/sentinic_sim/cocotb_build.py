@@ -67,7 +67,6 @@ def cocotb_model(profile_name: str, *, waves: bool = False, progress: Progress |
 def _build(profile: Profile, work: Path, *, waves: bool, compiler: str, progress: Progress) -> None:
     """What cocotb's runner would do, which builds by Verilator's makefiles: these want perl, liblz4 and no spaces."""
     from sentinic_sim import compile as steps
-    from sentinic_sim.verilog import fold_zero_memories
 
     try:
         from cocotb_tools import config
@@ -80,7 +79,6 @@ def _build(profile: Profile, work: Path, *, waves: bool, compiler: str, progress
     progress("Amaranth to Verilog", 0, 1)
     source, generated, public = work / "card.v", work / "cpp", work / "public.vlt"
     write_verilog(profile, source)
-    source.write_text(fold_zero_memories(source.read_text()))
     public.write_text(PUBLIC)
     flags = ("--prefix", PREFIX, "--vpi", "--assert", str(public))
     steps.translate(source, generated, *flags, trace=waves, progress=progress)

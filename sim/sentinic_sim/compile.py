@@ -101,20 +101,19 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
 
 
 def generate_verilog(design: Design, profile: Profile) -> str:
-    """The design as Verilog, module ``card``, memories of zeros initialised by loops."""
+    """The design as Verilog, module ``card``."""
     try:
-        from amaranth.back import verilog
+        from sentinic_hdl import emit
     except ImportError as error:
         raise BuildError(
             f"building the model needs {error.name}, not installed: pip install 'sentinic[hdl]'"
         ) from error
     module, _, name = design.factory.partition(":")
     from sentinic_sim.registered import Registered
-    from sentinic_sim.verilog import for_simulation
+    from sentinic_sim.verilog import inline_next_states
 
     component = Registered(getattr(import_module(module), name)(profile))
-    text: str = verilog.convert(component, name=TOP, emit_src=False, strip_internal_attrs=True)
-    return for_simulation(text)
+    return inline_next_states(emit.to_verilog(component, TOP, attributes=False))
 
 
 def verilator() -> tuple[str, Path]:

@@ -3,45 +3,7 @@
 import re
 from collections import Counter
 
-__all__ = ["fold_zero_memories", "for_simulation", "inline_next_states"]
-
-
-def for_simulation(text: str) -> str:
-    """All of this module's rewritings."""
-    return inline_next_states(fold_zero_memories(text))
-
-
-_INITIAL = re.compile(r"^(\s+)(\S+ ?)\[(\d+)\] = (\d+)'[bdh]0+;\n", re.MULTILINE)
-
-
-def fold_zero_memories(text: str) -> str:
-    """Replace runs of statements that set a memory's words to 0, one each, by loops.
-
-    Amaranth writes a statement for each word, and their C++ would be what takes longest to compile.
-    """
-    out: list[str] = []
-    end = 0
-    run: tuple[str, str, int, int, str] | None = None  # indent, memory, first and next word, width
-
-    def close() -> None:
-        if run:
-            indent, memory, first, after, width = run
-            out.append(
-                f"{indent}for (int word = {first}; word < {after}; word = word + 1) {memory}[word] = {width}'h0;\n"
-            )
-
-    for match in _INITIAL.finditer(text):
-        indent, memory, word, width = match[1], match[2], int(match[3]), match[4]
-        if run is not None and match.start() == end and memory == run[1] and word == run[3]:
-            run = (*run[:3], word + 1, run[4])
-        else:
-            close()
-            out.append(text[end : match.start()])
-            run = (indent, memory, word, word + 1, width)
-        end = match.end()
-    close()
-    out.append(text[end:])
-    return "".join(out)
+__all__ = ["inline_next_states"]
 
 
 _MODULE = re.compile(r"^module .*?^endmodule\n", re.MULTILINE | re.DOTALL)

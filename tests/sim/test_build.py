@@ -11,7 +11,7 @@ import pytest
 from sentinic.errors import BuildError
 from sentinic_sim import build
 from sentinic_sim.build import build_model, find_compiler
-from sentinic_sim.verilog import fold_zero_memories, inline_next_states
+from sentinic_sim.verilog import inline_next_states
 
 from .conftest import STUB
 
@@ -91,19 +91,6 @@ def test_the_models_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
         build.os.utime(tmp_path / f"m{n}", (n, n))
     build._prune(tmp_path, keep=tmp_path / "m0")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m0", "m2", "m3"]
-
-
-def test_zeros_are_folded_and_other_words_are_not() -> None:
-    words = ("m[0] = 8'h00", "m[1] = 8'd0", "m[2] = 8'h01", "m[3] = 8'h00", "n[4] = 8'h00")
-    text = "  initial begin\n" + "".join(f"    {word};\n" for word in words) + "  end\n"
-    assert fold_zero_memories(text) == (
-        "  initial begin\n"
-        "    for (int word = 0; word < 2; word = word + 1) m[word] = 8'h0;\n"
-        "    m[2] = 8'h01;\n"
-        "    for (int word = 3; word < 4; word = word + 1) m[word] = 8'h0;\n"
-        "    for (int word = 4; word < 5; word = word + 1) n[word] = 8'h0;\n"
-        "  end\n"
-    )
 
 
 MODULE = r"""module m(clk, rst, d, en);

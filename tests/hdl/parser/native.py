@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from amaranth.back import verilog
 from amaranth.lib import data
 
 from sentinic.abi.profiles import Profile
+from sentinic_hdl.emit import to_verilog
 from sentinic_hdl.meta import frame_beat
 from sentinic_hdl.parser import ParsedFrame, Parser
 from sentinic_sim.build import find_compiler
 from sentinic_sim.compile import verilator
-from sentinic_sim.verilog import for_simulation
+from sentinic_sim.verilog import inline_next_states
 from tests.hdl.parser.bench import KEY, beats_of
 from tests.hdl.parser.frames import Stimulus
 
@@ -61,7 +61,7 @@ class NativeParser:
     def _build(self, folder: Path) -> Path:
         program, root = verilator()
         source, generated, library = folder / "parser.v", folder / "cpp", folder / "parser.so"
-        source.write_text(for_simulation(verilog.convert(Parser(self.profile), name="parser", emit_src=False)))
+        source.write_text(inline_next_states(to_verilog(Parser(self.profile), "parser")))
         environment = {**os.environ, "VERILATOR_ROOT": str(root)}
         subprocess.run(
             [program, *FLAGS, "--prefix", "Vparser", "--Mdir", generated, source], check=True, env=environment

@@ -10,6 +10,7 @@ from sentinic.abi.registers import STATISTICS
 from sentinic.abi.statistics import FIELD_WORDS, ReportFlag
 from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.meta import Crossing, PacketMeta
+from sentinic_hdl.parts import part
 from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.statistics.intervals import Intervals
 from sentinic_hdl.stages.statistics.table import secret_bits
@@ -64,10 +65,7 @@ class Statistics(wiring.Component):
         sets = profile.statistics_groups // tables // profile.statistics_ways
         m.submodules.bank = bank = RegisterBank(block=STATISTICS)
         wiring.connect(m, wiring.flipped(self.bus), bank.bus)
-        units = [
-            Unit(profile=profile, rules=shared, first_rule=n * shared, sets=sets, ways=profile.statistics_ways)
-            for n in range(tables)
-        ]
+        units = [Unit(profile=profile, rules=shared, sets=sets, ways=profile.statistics_ways) for _ in range(tables)]
         secret = Cat(getattr(bank, f"hash_key{n}") for n in range(16))[: secret_bits(sets)]
         config = Signal(data.ArrayLayout(RuleConfig, rules))
         state = {
@@ -79,9 +77,10 @@ class Statistics(wiring.Component):
         finals, interval = Signal(rules), Signal(data.ArrayLayout(64, rules))
         sweep = Signal(rules)
         for n, unit in enumerate(units):
-            m.submodules[f"unit{n}"] = unit
+            m.submodules[f"unit{n}"] = part(platform, "statistics_unit", unit)
             mine = slice(n * shared, (n + 1) * shared)
             m.d.comb += [
+                unit.first.eq(n * shared),
                 unit.secret.eq(secret),
                 unit.lossless.eq(self.lossless),
                 unit.finals.eq(finals[mine]),

@@ -51,6 +51,7 @@ class Unit(wiring.Component):
     Members
     -------
     valid, rule, i: a sample for a rule of this unit
+    first: number of its first rule among all
     configs: the rules
     generations, finals, reasons: of each rule's stale records: generation, whether they are to be forgotten, why
     generation: of each rule's fresh records
@@ -64,13 +65,14 @@ class Unit(wiring.Component):
     reports: groups for the host
     """
 
-    def __init__(self, *, profile: Profile, rules: int, first_rule: int, sets: int, ways: int):
-        self._profile, self._rules, self._first = profile, rules, first_rule
+    def __init__(self, *, profile: Profile, rules: int, sets: int, ways: int):
+        self._profile, self._rules = profile, rules
         self._sets, self._ways = sets, ways
         super().__init__(
             {
                 "valid": In(1),
                 "rule": In(range(max(2, rules))),
+                "first": In(4),
                 "i": In(Sample),
                 "configs": In(data.ArrayLayout(RuleConfig, rules)),
                 "generation": In(data.ArrayLayout(32, rules)),
@@ -162,7 +164,7 @@ class Unit(wiring.Component):
         outcome = table.o
         m.d.comb += [
             self.o.valid.eq(asked[-1]),
-            self.o.rule.eq(rule_then[-1] + self._first),
+            self.o.rule.eq(rule_then[-1] + self.first),
             self.o.crossed.eq(outcome.valid & ~outcome.sweep & (outcome.packets_crossed | outcome.bytes_crossed)),
             self.o.of_bytes.eq(~outcome.packets_crossed),
             self.o.value.eq(Mux(outcome.packets_crossed, outcome.packets, outcome.bytes)),
@@ -212,7 +214,7 @@ class Unit(wiring.Component):
             Array(array[n] for n in range(rules)) for array in (self.reasons, self.generations, self.generation)
         )
         m.d.comb += [
-            group.rule.eq(rule + self._first),
+            group.rule.eq(rule + self.first),
             group.flags.eq(
                 Mux(outcome.stale, reasons[rule], Mux(outcome.sweep, 0, ReportFlag.EVICTED))
                 | Mux(outcome.record.reversed, ReportFlag.REVERSED, 0)
@@ -244,7 +246,7 @@ class Unit(wiring.Component):
             with m.If(lost[n]):
                 m.d.comb += which.eq(n)
         m.d.comb += [
-            overflow.rule.eq(which + self._first),
+            overflow.rule.eq(which + self.first),
             overflow.flags.eq(ReportFlag.OVERFLOW),
             overflow.generation.eq(Array(lost_generation[n] for n in range(rules))[which]),
             overflow.packets.eq(Array(lost_packets[n] for n in range(rules))[which]),
