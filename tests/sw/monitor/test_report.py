@@ -232,6 +232,13 @@ def test_what_went_wrong_stands_first() -> None:
     assert "The run was interrupted." in words(render_report(summary_of(9, ended="interrupted"), None))
 
 
+def test_what_is_odd_about_a_capture_stands_beside_it() -> None:
+    capture = {"name": "odd.pcap", "format": "pcap", "frames": 9, "bytes": 540, "backwards": 2, "clamped": 1}
+    page = words(render_report(summary_of(9, captures=[capture]), None))
+    assert "time ran backwards 2 times; 1 frame longer than said to be on the wire" in page
+    assert "out of range" not in page
+
+
 def test_hostile_strings_stay_text() -> None:
     hostile = {"name": HOSTILE, "format": HOSTILE, "frames": 1, "bytes": 1, "backwards": 2, "clamped": 1}
     ring = summary_of()["rings"][0] | {"name": HOSTILE}

@@ -111,7 +111,7 @@ def _remarks(capture: dict[str, Any]) -> str:
     if capture["backwards"]:
         remarks.append(f"time ran backwards {counted(capture['backwards'], 'time')}")
     if capture["clamped"]:
-        remarks.append(f"{counted(capture['clamped'], 'time stamp')} out of range")
+        remarks.append(f"{counted(capture['clamped'], 'frame')} longer than said to be on the wire")
     return "; ".join(remarks) or "–"
 
 
