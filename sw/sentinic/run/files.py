@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+import stat
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sentinic.errors import OutputError
@@ -21,6 +24,26 @@ def prepare_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"output folder {folder}: cannot be written: {error.strerror}") from error
+
+
+def refuse_overwriting(captures: Iterable[str], outputs: Sequence[Path]) -> None:
+    """See that no output is one of the captures, by whatever name; ``-`` is standard input.
+
+    Raises :class:`OutputError` when one is.
+    """
+    for capture in captures:
+        try:
+            given = os.fstat(sys.stdin.fileno()) if capture == "-" else Path(capture).stat()
+        except (OSError, ValueError, AttributeError):
+            continue  # whoever opens it says what is wrong
+        for output in outputs:
+            with contextlib.suppress(OSError):
+                if stat.S_ISREG(given.st_mode) and os.path.samestat(given, output.stat()):
+                    raise OutputError(
+                        f"{output}: must be another file than the capture "
+                        f"{'standard input' if capture == '-' else capture}, which it would overwrite; "
+                        "choose another --out"
+                    )
 
 
 def remove(path: Path) -> None:

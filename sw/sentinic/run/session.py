@@ -13,7 +13,7 @@ from sentinic.driver.config import Config
 from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
 from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError, TransportError
-from sentinic.run.files import prepare_folder, remove, write_whole
+from sentinic.run.files import prepare_folder, refuse_overwriting, remove, write_whole
 from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
 from sentinic.run.pipeline import Outcome, Pipeline, Progress
 
@@ -78,6 +78,7 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
     result, after all outputs were written with what was delivered until then.
     """
     prepare_folder(request.folder)
+    refuse_overwriting(request.captures, [request.folder / OUTPUTS[name] for name in request.write])
     links = LinkTable()
     readers = _open_captures(request, links)
     try:

@@ -133,6 +133,34 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
         assert capsys.readouterr().err == f"sentinic: output folder {folder}: {message}\n"
 
 
+@pytest.mark.parametrize("way", ["by name", "by a link", "as standard input"])
+def test_a_capture_that_an_output_would_overwrite_is_refused_and_stays(
+    way: str, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    before = capture.read_bytes()
+    for name in ("packets.pcapng", "summary.json"):
+        output = out / name
+        output.unlink(missing_ok=True)
+        output.hardlink_to(capture)
+        argument, said = {
+            "by name": (output, output),
+            "by a link": (capture, capture),
+            "as standard input": ("-", "standard input"),
+        }[way]
+        with output.open() as standard_input:
+            monkeypatch.setattr(sys, "stdin", standard_input)
+            assert run(argument, "--out", out) == 2
+        assert capsys.readouterr().err == (
+            f"sentinic: {output}: must be another file than the capture {said}, which it would overwrite; "
+            "choose another --out\n"
+        )
+        assert output.read_bytes() == before
+        assert run(output, "--out", out, write="jsonl") == 0  # not in the way
+        output.unlink()
+
+
 # --- Signals ---
 
 
