@@ -29,7 +29,10 @@ def release_shape(profile: Profile) -> data.StructLayout:
 
 
 def read_shape(profile: Profile) -> data.StructLayout:
-    """A frame to read: first cell, beats to read (at least 1), cells of the frame, and whether to release it after."""
+    """A frame to read: first cell, beats to read, cells of the frame, and whether to release it after.
+
+    Without beats it is released behind whatever was read of it before.
+    """
     return data.StructLayout(
         {
             "cell": cell_shape(profile),
@@ -86,8 +89,8 @@ class PacketStore(wiring.Component):
     """Frames in cells.
 
     Writing takes one beat a cycle, also when every beat is a frame, and waits when no cell is free.  Reading gives one
-    beat a cycle without a gap between frames, the first two cycles after the command.  Releasing takes one frame of one
-    cell a cycle, and two cycles a cell for longer ones.
+    beat a cycle without a gap between frames, the first two cycles after the command; a command without beats takes one
+    cycle.  Releasing takes one frame of one cell a cycle, and two cycles a cell for longer ones.
 
     Members
     -------
@@ -225,7 +228,7 @@ class PacketStore(wiring.Component):
         held_release = Signal()
         last = Signal()
         m.d.comb += [
-            last.eq(step & Mux(left == 0, self.read.valid & done.w_rdy & (self.read.p.beats == 1), left == 1)),
+            last.eq(step & Mux(left == 0, self.read.valid & done.w_rdy & (self.read.p.beats <= 1), left == 1)),
             giving.eq(held),
             done.w_data.eq(giving),
             done.w_en.eq(last & Mux(left == 0, self.read.p.release, held_release)),
@@ -233,10 +236,10 @@ class PacketStore(wiring.Component):
         with m.If(left == 0):
             m.d.comb += [giving.cell.eq(self.read.p.cell), giving.cells.eq(self.read.p.cells)]
         with m.If(step):
-            m.d.sync += self.o.valid.eq(begin | (left != 0))
+            m.d.sync += self.o.valid.eq((begin & self.read.p.beats.any()) | (left != 0))
             with m.If(begin):
                 m.d.sync += [
-                    left.eq(self.read.p.beats - 1),
+                    left.eq(Mux(self.read.p.beats.any(), self.read.p.beats - 1, 0)),
                     cell.eq(current),
                     position.eq(1),
                     held.cell.eq(self.read.p.cell),

@@ -8,7 +8,8 @@ Decisions beyond the design, which gateware and this model share
 - Sampling counts what the ring wants, lost or not; of each n it takes the first.
 - Fate: delivered by any ring; else lost by any ring (``dropped_ring_full``); else passed over by sampling in any ring;
   else filtered.
-- ``snap_length`` below 64 counts as 64.
+- ``snap_length`` 1..63 counts as 64.  With 0 a packet takes no slot: its descriptor captures nothing, has no tag, and
+  says in place of the slot's offset how many packets were lost before it.
 - ``malformed`` counts verdict ``MALFORMED``; it, ``extension_depth`` and the checksum counters count whatever the rings
   do.
 - A slot that does not fit before the data ring's end begins at its start.
@@ -87,6 +88,10 @@ class Ring:
             return False
         return self.spread_count <= 1 or (hash_ >> 16) * self.spread_count >> 16 == self.spread_index
 
+    def captured(self, frame: Frame) -> int:
+        """Bytes of a frame that this ring takes."""
+        return min(len(frame.data), max(self.snap_length, 64)) if self.snap_length else 0
+
     def offer(self, frame: Frame, headers: Headers, hash_: int) -> str:
         """What becomes of a frame at this ring: filtered, sampled_out, lost or delivered."""
         if not self.wants(headers, frame.port, hash_):
@@ -100,7 +105,7 @@ class Ring:
             self.lost += 1
             self.lost_since += 1
             return "lost"
-        captured = min(len(frame.data), max(self.snap_length, 64))
+        captured = self.captured(frame)
         slot = build_slot(frame, headers, hash_, captured, self.lost_since)
         if self.data_bytes and self.head + len(slot) > self.data_bytes:
             self.head = 0
@@ -226,7 +231,9 @@ def build_tag(frame: Frame, headers: Headers, hash_: int, captured: int, lost: i
 
 
 def build_slot(frame: Frame, headers: Headers, hash_: int, captured: int, lost: int) -> bytes:
-    """A slot's bytes, with zeros where the card leaves what was there."""
+    """A slot's bytes, with zeros where the card leaves what was there; none for a descriptor alone."""
+    if not captured:
+        return b""
     tag = build_tag(frame, headers, hash_, captured, lost)
     before = 12 + 4 * headers.vlan_count
     tagged = frame.data[:before] + tag + frame.data[before:captured]
@@ -236,7 +243,7 @@ def build_slot(frame: Frame, headers: Headers, hash_: int, captured: int, lost: 
 def build_descriptor(
     frame: Frame, headers: Headers, hash_: int, captured: int, lost: int, offset: int, phase: int
 ) -> bytes:
-    tag_words = 9 + 3 * headers.has_tcp + 2 * (lost > 0)
+    tag_words = 9 + 3 * headers.has_tcp + 2 * (lost > 0) if captured else 0
     status = (
         phase
         | frame.port << 1
@@ -249,7 +256,7 @@ def build_descriptor(
         | (headers.mpls_count > 0) << 17
         | (lost > 0) << 18
         | (captured < wire_length(frame)) << 19
-        | headers.has_tcp << 22
+        | (headers.has_tcp and captured > 0) << 22
         | tag_words << 24
     )
     return struct.pack(
@@ -259,7 +266,7 @@ def build_descriptor(
         headers.destination.to_bytes(16, "big"),
         headers.source_port,
         headers.destination_port,
-        offset,
+        offset if captured else lost,
         hash_,
         wire_length(frame),
         captured,

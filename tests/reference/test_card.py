@@ -118,7 +118,7 @@ def test_every_flow_is_in_one_part_of_a_spread():
     assert min(counts) > 10
 
 
-@pytest.mark.parametrize(("snap_length", "captured"), [(0, 64), (63, 64), (65, 65), (9600, 72)])
+@pytest.mark.parametrize(("snap_length", "captured"), [(1, 64), (63, 64), (65, 65), (9600, 72)])
 def test_the_snap_length_cuts_and_marks(snap_length, captured):
     card = ReferenceCard([Ring(snap_length=snap_length)])
     card.take(Frame(DATAGRAM))
@@ -126,6 +126,27 @@ def test_the_snap_length_cuts_and_marks(snap_length, captured):
     assert descriptor["captured_length"] == captured
     assert descriptor["wire_length"] == 72
     assert descriptor["status"] >> 19 & 1 == (captured < 72)
+
+
+def test_a_ring_of_descriptors_only_takes_no_bytes_and_tells_its_losses_in_place_of_the_offset():
+    card = ReferenceCard([Ring(snap_length=0)], key=0)
+    ring = card.rings[0]
+    card.take(Frame(SEGMENT, 0x0102030405060708, port=1, wire_length=70))
+    ring.blocked = True
+    card.run([Frame(SEGMENT)] * 3)
+    ring.blocked = False
+    card.take(Frame(SEGMENT, 9))
+    first, second = ring.records
+    assert first == bytes.fromhex(
+        "0807060504030201"
+        "00000000000000000000ffffc0000201"
+        "00000000000000000000ffffc6336402"
+        "1400 5000 00000000 00000000 4600 0000 2a00 06 02"
+    ) + struct.pack("<I", 1 | 1 << 1 | 1 << 3 | 1 << 15 | 1 << 19)
+    assert second[44:48] == struct.pack("<I", 3)
+    assert second[60:] == struct.pack("<I", 1 | 1 << 3 | 1 << 8 | 1 << 15 | 1 << 18 | 1 << 19)
+    assert (ring.data_ring.size, card.counters["ring0.delivered_bytes"]) == (0, 0)
+    assert conserved(card)
 
 
 def test_ingress_drops_by_reason():

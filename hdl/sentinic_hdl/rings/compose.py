@@ -161,8 +161,8 @@ def descriptor_bits(copy, length: Value) -> Value:
             "loss": copy.lost.any(),
             "truncated": meta.info.wire_length != copy.captured,
             "kind": meta.kind,
-            "tcp": headers.has_tcp,
-            "tag_words": length,
+            "tcp": headers.has_tcp & ~copy.bare,
+            "tag_words": Mux(copy.bare, 0, length),
         },
     )
     return pack(
@@ -173,7 +173,7 @@ def descriptor_bits(copy, length: Value) -> Value:
             "destination": headers.destination,
             "source_port": headers.source_port,
             "destination_port": headers.destination_port,
-            "offset": Cat(Const(0, 6), copy.slot),
+            "offset": Mux(copy.bare, copy.lost, Cat(Const(0, 6), copy.slot)),
             "flow_hash": headers.flow_hash,
             "wire_length": meta.info.wire_length,
             "captured_length": copy.captured,

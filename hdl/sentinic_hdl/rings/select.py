@@ -11,7 +11,7 @@ from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
 from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, ring_events
 from sentinic_hdl.store import cells_of, release_shape
 
-#: A ring's snap length never cuts the link and VLAN headers that the tag is put behind.
+#: A ring's snap length never cuts the link and VLAN headers that the tag is put behind, or leaves no byte at all.
 MIN_SNAP_BYTES = 64
 
 
@@ -29,6 +29,7 @@ class Select(wiring.Component):
 
     One packet a cycle that no ring takes; one copy a cycle otherwise.  Three cycles from ``i`` to ``o``.
 
+    A ring whose snap length is 0 when it is switched on gets descriptors only (``bare``): its packets take no slot.
     A packet that a ring wants and that finds it full is lost to that ring alone.  When the DMA bus is behind
     (``congested``), the packet is lost to all, or waits if ``pause`` allows.
 
@@ -88,11 +89,17 @@ class Select(wiring.Component):
                 & ((config.spread_count[1:] == 0) | (scaled[16:] == config.spread_index))
             )
         # How much of it each ring would take, and the room that needs, before it is known which ring that is.
-        taken_bytes, taken_slots = [], []
+        taken_bytes, taken_slots, taken_bare = [], [], []
+        # Settled when the ring is switched on, so that a packet is never looked at as one kind and placed as the other.
+        self._bare = [Signal(name=f"bare{n}") for n in rings]
         for n in rings:
             captured, slots = Signal(LENGTH_BITS, name=f"captured{n}"), Signal(9, name=f"slots{n}")
+            bare = Signal(name=f"taken_bare{n}")
             taken_bytes.append(captured)
             taken_slots.append(slots)
+            taken_bare.append(bare)
+            with m.If(self.rings[n].start):
+                m.d.sync += self._bare[n].eq(self.rings[n].snap_length == 0)
             snap, length = Signal(LENGTH_BITS, name=f"snap{n}"), Signal(LENGTH_BITS, name=f"length{n}")
             m.d.comb += [
                 snap.eq(Mux(self.rings[n].snap_length < MIN_SNAP_BYTES, MIN_SNAP_BYTES, self.rings[n].snap_length)),
@@ -102,7 +109,11 @@ class Select(wiring.Component):
                 m.d.sync += [
                     captured.eq(length),
                     slots.eq(HEADROOM // SLOT_ALIGNMENT + ((length + SLOT_ALIGNMENT - 1) >> 6)),
+                    bare.eq(self._bare[n]),
                 ]
+                with m.If(self._bare[n]):
+                    m.d.sync += [captured.eq(0), slots.eq(0)]
+        wanted = taken_bytes, taken_slots, taken_bare
         # A packet that waits here is not for a ring that was switched off meanwhile, nor for what it is switched on as.
         enabled = Cat(self.rings[n].enable for n in rings)
         m.d.comb += match.eq(matched & enabled)
@@ -178,7 +189,7 @@ class Select(wiring.Component):
             with m.If(self.rings[n].start):
                 m.d.sync += counts[n].eq(0)
 
-        self._place(m, meta, (taken_bytes, taken_slots), chosen, rest, copy_valid, copy_ready, lost, decided)
+        self._place(m, meta, wanted, chosen, rest, copy_valid, copy_ready, lost, decided)
         return m
 
     def _room(self, m):
@@ -198,7 +209,7 @@ class Select(wiring.Component):
                     config.enable
                     & ~self.fault[n]
                     & (descriptors + RING_MARGIN_DESCRIPTORS <= config.descriptor_mask)
-                    & (slots + RING_MARGIN_SLOTS <= config.data_mask)
+                    & ((slots + RING_MARGIN_SLOTS <= config.data_mask) | self._bare[n])
                 ),
             ]
         return room
@@ -206,7 +217,7 @@ class Select(wiring.Component):
     def _place(self, m, meta, wanted, chosen, rest, copy_valid, copy_ready, lost, decided):
         """Stage 3: give the copy its place in the data ring."""
         profile = self._profile
-        taken_bytes, taken_slots = wanted
+        taken_bytes, taken_slots, taken_bare = wanted
         copy = Signal(copy_shape(profile))
         slots = Signal(9)
         placed = Signal()
@@ -221,6 +232,7 @@ class Select(wiring.Component):
                 copy.meta.eq(meta),
                 copy.ring.eq(chosen),
                 copy.captured.eq(Array(taken_bytes)[chosen]),
+                copy.bare.eq(Array(taken_bare)[chosen]),
                 copy.last.eq(~rest.any()),
                 slots.eq(Array(taken_slots)[chosen]),
             ]
@@ -250,10 +262,9 @@ class Select(wiring.Component):
                 m.d.sync += [self._data_head[n].eq(0), self._descriptor_head[n].eq(0), since[n].eq(0)]
             with m.Else():
                 with m.If(mine):
-                    m.d.sync += [
-                        self._data_head[n].eq(start + slots),
-                        self._descriptor_head[n].eq(self._descriptor_head[n] + 1),
-                    ]
+                    m.d.sync += self._descriptor_head[n].eq(self._descriptor_head[n] + 1)
+                with m.If(mine & ~copy.bare):
+                    m.d.sync += self._data_head[n].eq(start + slots)
                 with m.If(decided & lost[n]):
                     m.d.sync += since[n].eq(Mux(mine, 1, since[n] + 1))
                 with m.Elif(mine):

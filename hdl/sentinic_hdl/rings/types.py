@@ -36,6 +36,7 @@ def copy_shape(profile: Profile) -> data.StructLayout:
             "meta": PacketMeta,
             "ring": range(profile.rings),
             "captured": LENGTH_BITS,  # bytes of the frame to deliver
+            "bare": 1,  # none: the descriptor goes alone, without slot and tag
             "slot": SLOT_BITS,  # where in the data ring
             "lost": 32,  # packets this ring lost since its last one
             "last": 1,  # no other ring takes this packet after this one

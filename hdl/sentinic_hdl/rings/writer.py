@@ -19,6 +19,8 @@ from sentinic_hdl.store import cells_of, read_shape
 OUTSTANDING = 64
 #: Packets whose descriptor may wait for the response of their bytes.
 PENDING = 32
+#: Commands that may wait for the store.
+ASKS = 2
 _BURST_BYTES = 4096  # no AXI4 burst crosses such a boundary
 _OKAY = 0
 
@@ -41,7 +43,9 @@ class Writer(wiring.Component):
     """Writes copies and descriptors by AXI4, in order, one beat a cycle as long as memory takes them.
 
     A descriptor is written when the responses of its packet's bytes are in, so a reader that sees its phase bit sees
-    the packet.  A failed write of bytes leaves a descriptor of kind ``VOID``; a failed write of a descriptor faults its
+    the packet.  A ``bare`` copy has no bytes to wait for: where a descriptor is one beat, one goes out a cycle.
+
+    A failed write of bytes leaves a descriptor of kind ``VOID``; a failed write of a descriptor faults its
     ring until that is switched off and on.
 
     Members
@@ -80,57 +84,72 @@ class Writer(wiring.Component):
         ring_bits = ceil_log2(profile.rings)
         descriptor_beats = DESCRIPTOR.size // beat_bytes
 
+        ticket = data.StructLayout({"ring": ring_bits, "last": 1, "captured": LENGTH_BITS})
+        pending_shape = data.StructLayout({"descriptor": 8 * DESCRIPTOR.size, "bare": 1, "ticket": ticket})
+        m.submodules.pending = pending = SyncFIFOBuffered(width=pending_shape.size, depth=PENDING)
+        m.submodules.asks = asks = SyncFIFO(width=read_shape(profile).size, depth=ASKS)
+        ask = Signal(read_shape(profile))
+
         # --- Compose: the words of tag and descriptor, in registers, after the store was asked for the body. ---
         # What enables so many registers is known a cycle ahead: the store is asked while the packet before is still
-        # being sent, and a packet is composed when that one is gone.
+        # being sent, and a packet is composed when that one is gone.  Its descriptor goes on at once, to wait for the
+        # answer to its bytes; a copy that is a descriptor alone is done with that.
         asked = Signal()
         composed = Signal()
         compose_now = Signal()
+        pass_now = Signal()
+        room = Signal()  # for a descriptor, and another in the cycle before
         composed_next = Signal()  # the sequencer takes what is composed
         length, length_statement = compose.tag_words(self.i.p)
         m.d.comb += length_statement
         words = [Signal(32, name=f"word{n}") for n in range(compose.TAGGED_WORDS)]
-        descriptor = Signal(8 * DESCRIPTOR.size)
         packet_address = Signal(64)
         first_beat = Signal(range(HEADROOM // beat_bytes + 1))
         end = Signal(LENGTH_BITS + 1)  # bytes from the slot's start to the frame's end
         tag_end = Signal(range(compose.TAGGED_WORDS + 1))
-        ring = Signal(ring_bits)
-        last_copy = Signal()
-        captured = Signal(LENGTH_BITS)
         base = Array([self.rings[n].data_base for n in range(profile.rings)])[self.i.p.ring]
         m.d.comb += [
-            self.read.valid.eq(self.i.valid & ~asked),
-            compose_now.eq(asked & ~composed),
-            self.i.ready.eq(compose_now),
-            self.read.p.cell.eq(self.i.p.meta.cell),
-            self.read.p.beats.eq(((self.i.p.captured - 1) >> beat_log2) + 1),
-            self.read.p.cells.eq(cells_of(profile, self.i.p.meta.info.length)),
-            self.read.p.release.eq(self.i.p.last),
+            compose_now.eq(asked & ~composed & room),
+            pass_now.eq(self.i.valid & self.i.p.bare & room & asks.w_rdy),
+            self.i.ready.eq(compose_now | pass_now),
+            # Nothing is read for a descriptor alone, but the store releases the packet only behind what is.
+            asks.w_en.eq(Mux(self.i.p.bare, pass_now & self.i.p.last, self.i.valid & ~asked)),
+            ask.cell.eq(self.i.p.meta.cell),
+            ask.beats.eq((self.i.p.captured + beat_bytes - 1) >> beat_log2),
+            ask.cells.eq(cells_of(profile, self.i.p.meta.info.length)),
+            ask.release.eq(self.i.p.last),
+            asks.w_data.eq(ask),
+            self.read.valid.eq(asks.r_rdy),
+            self.read.payload.eq(asks.r_data),
+            asks.r_en.eq(self.read.ready),
         ]
         with m.If(composed_next):
             m.d.sync += composed.eq(0)
-        with m.If(self.read.valid & self.read.ready):
+        with m.If(asks.w_en & asks.w_rdy & ~self.i.p.bare):
             m.d.sync += asked.eq(1)
         with m.If(compose_now):
             m.d.sync += [
                 asked.eq(0),
                 composed.eq(1),
                 *(word.eq(value) for word, value in zip(words, compose.slot_words(self.i.p, length), strict=True)),
-                descriptor.eq(compose.descriptor_bits(self.i.p, length)),
                 packet_address.eq(base + Cat(Const(0, 6), self.i.p.slot)),
                 first_beat.eq((HEADROOM // 4 - length) >> ceil_log2(beat_words)),
                 end.eq(self.i.p.captured + HEADROOM),
                 tag_end.eq(HEADROOM // 4 + 3 + self.i.p.meta.headers.vlan_count),
-                ring.eq(self.i.p.ring),
-                last_copy.eq(self.i.p.last),
-                captured.eq(self.i.p.captured),
             ]
+        pending_entry = Signal(pending_shape)
+        m.d.comb += [
+            pending_entry.descriptor.eq(compose.descriptor_bits(self.i.p, length)),
+            pending_entry.bare.eq(self.i.p.bare),
+            pending_entry.ticket.ring.eq(self.i.p.ring),
+            pending_entry.ticket.last.eq(self.i.p.last),
+            pending_entry.ticket.captured.eq(self.i.p.captured),
+            pending.w_data.eq(pending_entry),
+            pending.w_en.eq(compose_now | pass_now),
+        ]
+        m.d.sync += room.eq(pending.w_level <= PENDING - 3)
 
         # --- Queues between the parts. ---
-        ticket = data.StructLayout({"ring": ring_bits, "last": 1, "captured": LENGTH_BITS})
-        pending_shape = data.StructLayout({"descriptor": 8 * DESCRIPTOR.size, "ticket": ticket})
-        m.submodules.pending = pending = SyncFIFOBuffered(width=pending_shape.size, depth=PENDING)
         m.submodules.results = results = SyncFIFO(width=1, depth=PENDING)
         awaited_shape = data.StructLayout({"packet_end": 1, "descriptor": 1, "void": 1, "ticket": ticket})
         m.submodules.awaited = awaited = SyncFIFOBuffered(width=awaited_shape.size, depth=OUTSTANDING)
@@ -162,7 +181,7 @@ class Writer(wiring.Component):
         at_address = Signal(64)
         from_body = Signal()
         m.d.comb += [
-            go_descriptor.eq(idle & ~in_packet & can_begin & results.r_rdy & pending.r_rdy),
+            go_descriptor.eq(idle & ~in_packet & can_begin & pending.r_rdy & (results.r_rdy | pending_head.bare)),
             at.eq(Mux(in_packet, beat, first_beat)),
             at_address.eq(Mux(in_packet, address, packet_address + Cat(Const(0, beat_log2), first_beat))),
             from_body.eq(at >= HEADROOM // beat_bytes),
@@ -172,8 +191,7 @@ class Writer(wiring.Component):
         sending_descriptor = Signal()
         continuing = ~idle & out_ready
         descriptor_running = in_descriptor != 0
-        # A packet begins only if its descriptor will find room.
-        may_begin = idle & can_begin & ~go_descriptor & (in_packet | (composed & pending.w_rdy))
+        may_begin = idle & can_begin & ~go_descriptor & composed
         wants_packet = Signal()
         m.d.comb += [
             wants_packet.eq(may_begin | (continuing & ~descriptor_running)),
@@ -242,7 +260,7 @@ class Writer(wiring.Component):
         kind_lsb = 8 * DESCRIPTOR.member("status").offset + DESCRIPTOR.bit("status", "kind").lsb
         phase_lsb = 8 * DESCRIPTOR.member("status").offset + DESCRIPTOR.bit("status", "phase").lsb
         m.d.comb += [
-            void.eq(Mux(descriptor_running, running_void, ~results.r_data[0])),
+            void.eq(Mux(descriptor_running, running_void, ~results.r_data[0] & ~pending_head.bare)),
             phase.eq((head & (mask + 1)) == 0),
             whole.eq(pending_head.descriptor),
             whole[phase_lsb].eq(phase),
@@ -262,7 +280,7 @@ class Writer(wiring.Component):
         m.d.comb += [
             descriptor_done.eq(sending_descriptor & (which == descriptor_beats - 1)),
             pending.r_en.eq(descriptor_done),
-            results.r_en.eq(go_descriptor),
+            results.r_en.eq(go_descriptor & ~pending_head.bare),
         ]
 
         # Output registers.
@@ -301,14 +319,7 @@ class Writer(wiring.Component):
                 self.dma.awlen.eq(descriptor_beats - 1),
             ]
 
-        pending_entry = Signal(pending_shape)
         m.d.comb += [
-            pending_entry.descriptor.eq(descriptor),
-            pending_entry.ticket.ring.eq(ring),
-            pending_entry.ticket.last.eq(last_copy),
-            pending_entry.ticket.captured.eq(captured),
-            pending.w_data.eq(pending_entry),
-            pending.w_en.eq(go_packet & ~in_packet),
             awaited.w_en.eq(go_packet | go_descriptor),
             awaiting.packet_end.eq(go_packet & (burst == to_end)),
             awaiting.descriptor.eq(go_descriptor),

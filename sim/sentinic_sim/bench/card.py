@@ -24,12 +24,17 @@ def native(device: Device) -> NativeTransport:
     return transport
 
 
-def send(device: Device, batch: Any, *, deliver: bool) -> tuple[dict[str, int], float, Any, Any]:
+def send(
+    device: Device, batch: Any, *, deliver: bool, snap_length: int | None = None
+) -> tuple[dict[str, int], float, Any, Any]:
     """Send ``batch`` whole, with one ring large enough or none; counters, seconds, harness figures before and after."""
     transport = native(device)
     if deliver:
         slots = 2 * len(batch)
-        device.open_ring(0, descriptors=_power(len(batch) + 64), data_bytes=_power(64 * slots + (1 << 18))).enable()
+        ring = device.open_ring(0, descriptors=_power(len(batch) + 64), data_bytes=_power(64 * slots + (1 << 18)))
+        if snap_length is not None:
+            ring.registers.write("snap_length", snap_length)
+        ring.enable()
     device.set_pause(True)
     device.enable()
     before = transport.stats()
@@ -88,8 +93,33 @@ def card_figures(table: Table, profile: Profile, frames: int) -> None:
         f"{profile.clock_hz / 1e6:g} MHz",
         want="" if name == "wide" else "1",
     )
+    descriptors_only(table, profile, frames)
     latency(table, profile)
     simulation(table, profile, frames)
+
+
+def descriptors_only(table: Table, profile: Profile, frames: int) -> None:
+    """A ring with snap length 0: a descriptor a frame, and no bytes."""
+    with Device.open("native", profile.name) as device:
+        counters, _, before, after = send(device, minimum_frames(frames, 1000), deliver=True, snap_length=0)
+    assert counters["delivered"] == frames, counters
+    assert counters["dma_data_beats"] == 0, counters
+    span, beats = after.w_last - after.w_first + 1, after.w_beats - before.w_beats
+    wide = profile.name == "wide"
+    table.add(
+        f"{profile.name}: 64-byte frames, descriptors only, all delivered",
+        span / frames,
+        "cycles/frame",
+        f"{frames:,} frames back to back",
+        want="1" if wide else "",
+    )
+    table.add(
+        f"{profile.name}: DMA bus busy, descriptors only",
+        100 * beats / span,
+        "%",
+        f"{frames:,} frames, {beats:,} beats",
+        want="95" if wide else "",
+    )
 
 
 def simulation(table: Table, profile: Profile, frames: int) -> None:

@@ -17,11 +17,16 @@ _STATUS = (
     Bits("parse_error", 10, 5, "ParseError"),
     Bits("vlan_count", 15, 2, "VLAN tags outside the Sentinic tag"),
     Bits("mpls", 17, 1, "at least one MPLS label"),
-    Bits("loss", 18, 1, "packets for this ring were lost since the one before; the tag says how many"),
+    Bits(
+        "loss",
+        18,
+        1,
+        "packets for this ring were lost since the one before; the tag says how many, without a slot ``offset``",
+    ),
     Bits("truncated", 19, 1, "fewer bytes were captured than were on the wire"),
     Bits("kind", 20, 2, "Kind"),
     Bits("tcp", 22, 1, "the tag holds the TCP TLV"),
-    Bits("tag_words", 24, 8, "length of the tag in 32-bit words, its EtherType included"),
+    Bits("tag_words", 24, 8, "length of the tag in 32-bit words, its EtherType included; 0 without a slot"),
 )
 
 DESCRIPTOR = Record(
@@ -34,10 +39,10 @@ DESCRIPTOR = Record(
         Member("destination", 24, 1, "destination address, as source", count=16),
         Member("source_port", 40, 2, "TCP, UDP or SCTP source port; ICMP type"),
         Member("destination_port", 42, 2, "TCP, UDP or SCTP destination port; ICMP code"),
-        Member("offset", 44, 4, "where the slot begins in the data ring", "bytes"),
+        Member("offset", 44, 4, "where the slot begins in the data ring; without a slot, packets lost before", "bytes"),
         Member("flow_hash", 48, 4, "symmetric hash of the 5-tuple (Toeplitz over the sorted endpoints)"),
         Member("wire_length", 52, 2, "length on the wire, without FCS", "bytes"),
-        Member("captured_length", 54, 2, "bytes of the original frame in the slot", "bytes"),
+        Member("captured_length", 54, 2, "bytes of the original frame in the slot; 0 if there is no slot", "bytes"),
         Member("ip_length", 56, 2, "length of the IP packet, header included; 0 if none", "bytes"),
         Member("protocol", 58, 1, "IP protocol number; 0 if none"),
         Member("tcp_flags", 59, 1, "TCP flags CWR..FIN (RFC 9293 3.1), 0 if not TCP"),

@@ -180,6 +180,10 @@ def descriptor_page() -> str:
             ],
         ),
         f"So the tagged frame lies in one piece from {headroom} - T on, and the tag's end is found without reading it.",
+        "## A descriptor without a slot",
+        "A ring that is switched on with `snap_length` 0 gets descriptors only. They have neither slot nor tag:"
+        " `captured_length`, `tag_words` and `tcp` are 0, `truncated` is 1, and when `loss` is set, `offset` holds how"
+        " many packets the ring lost since the one before. A descriptor without a slot is never of kind `VOID`.",
         *_enumerations(status),
     )
 

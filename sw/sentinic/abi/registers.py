@@ -236,7 +236,8 @@ RING = Block(
             "snap_length",
             0x3C,
             RW,
-            "most bytes of a frame to deliver; below 64 counts as 64",
+            "most bytes of a frame to deliver; below 64 counts as 64, but a ring switched on while it is 0 gets "
+            "descriptors only: no bytes, no slot, no tag",
             "bytes",
             width=14,
             reset=9600,

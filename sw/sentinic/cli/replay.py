@@ -46,7 +46,7 @@ several captures: those of one port follow each other; ports are merged by time.
   name = "web"               other processes can attach by it
   ports = [0, 1]             protocols = ["TCP", "UDP"]     verdicts = ["CLEAN"]
   sample = 1                 one packet in this many
-  snap_length = 9600         bytes
+  snap_length = 9600         bytes; 0: descriptors only, no bytes of packets (for ring 0: no conn, no report)
   spread_count = 4           spread_index = 0       this ring takes a quarter of the flows
   descriptors = 65536        data_bytes = 33554432
 

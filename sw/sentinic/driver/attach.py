@@ -106,7 +106,7 @@ class AttachedRing(RingReader):
                 # The descriptor tail may already be the next one; the slot before it tells the data tail then.
                 if not tail:
                     return 0, 0
-                return tail, data_tail + ((self.slot_end(tail - 1) - data_tail) & self._slot_mask)
+                return tail, data_tail + self.slots_to(tail - 1, data_tail)
 
     def _overran(self) -> NoReturn:
         behind, (self.position, self.data_position) = self.position, self._tail()
@@ -128,7 +128,7 @@ class AttachedRing(RingReader):
         return head > self.position + len(self.descriptors) or (head > self.position and not written)
 
     def _overwritten(self) -> bool:
-        """Whether the card may have written over the slot at ``data_position``.
+        """Whether the card may have written over the slot at ``data_position``; there is none without bytes.
 
         Judged by how far the descriptors go, with the card's own margin for what is in flight.
         """
@@ -140,6 +140,8 @@ class AttachedRing(RingReader):
         if count == size - start:
             count += self._run(0, start, self._expected(self.position + count))
         rows = self.descriptors[np.arange(start, start + count) & self._mask]
+        if not rows["captured_length"].any():
+            return False
         ends = rows["offset"].astype(np.int64) // SLOT_ALIGNMENT + frame_slots(rows["captured_length"])
         steps = np.diff(ends, prepend=self.data_position) & self._slot_mask
         return int(steps.sum()) > self._slot_mask + 1 - RING_MARGIN_SLOTS

@@ -16,7 +16,7 @@
     protocols = ["TCP", "UDP"]
     verdicts = ["CLEAN"]
     sample = 1                  # one packet in this many
-    snap_length = 9600          # bytes
+    snap_length = 9600          # bytes; 0: descriptors only, no bytes of packets
     spread_count = 4
     spread_index = 0
     descriptors = 65536
@@ -27,7 +27,7 @@ Everything may be left out.  Without any ``[[ring]]``, ring 0 takes every packet
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from sentinic.abi.layout import Field
 from sentinic.abi.registers import INTERRUPT, RING
 from sentinic.abi.verdicts import Protocol, Verdict
 from sentinic.driver.device import DEFAULT_HASH_KEY, HASH_KEY_BITS, Device
-from sentinic.driver.ring import DEFAULT_DATA_BYTES, DEFAULT_DESCRIPTORS, Ring, check_sizes
+from sentinic.driver.ring import DEFAULT_DATA_BYTES, DEFAULT_DESCRIPTORS, MIN_DATA_BYTES, Ring, check_sizes
 from sentinic.errors import ConfigError, RingError
 
 
@@ -177,6 +177,8 @@ _Check = Callable[[Any, str], Any]
 
 def _ring(table: Mapping[str, Any], where: str) -> RingConfig:
     ring = RingConfig(**_checked(table, _RING_CHECKS, where))
+    if not ring.snap_length and "data_bytes" not in table:
+        ring = replace(ring, data_bytes=MIN_DATA_BYTES)  # nothing will lie there
     try:
         check_sizes(ring.descriptors, ring.data_bytes)
     except RingError as error:

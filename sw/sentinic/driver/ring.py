@@ -45,8 +45,9 @@ _DRAIN_CYCLES, _DRAIN_STEPS = 1000, 10_000
 
 
 def frame_slots(captured_length: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
-    """Slots of 64 bytes that frames of these captured lengths (bytes) take in a data ring."""
-    return (captured_length.astype(np.int64) + (HEADROOM + SLOT_ALIGNMENT - 1)) // SLOT_ALIGNMENT
+    """Slots of 64 bytes that frames of these captured lengths (bytes) take in a data ring; none for length 0."""
+    slots = (captured_length.astype(np.int64) + (HEADROOM + SLOT_ALIGNMENT - 1)) // SLOT_ALIGNMENT
+    return np.where(captured_length == 0, 0, slots)
 
 
 def check_sizes(descriptors: int, data_bytes: int) -> None:
@@ -65,7 +66,7 @@ class RingReader:
     Members
     -------
     descriptors: the descriptor ring, a structured array of ``DESCRIPTOR_DTYPE``
-    data: the data ring, ``uint8``; a slot begins at ``descriptor["offset"]``
+    data: the data ring, ``uint8``; a slot begins at ``descriptor["offset"]``, unless ``captured_length`` is 0
     position: descriptors read and released so far; data_position: slots of 64 bytes likewise
     """
 
@@ -122,11 +123,18 @@ class RingReader:
                 interrupt(timeout - elapsed)
         return True
 
-    def slot_end(self, position: int) -> int:
-        """Where the slot of the descriptor at ``position`` ends, in slots from the ring's start, wrapped."""
+    def slots_to(self, position: int, since: int) -> int:
+        """Slots from ``since`` on, itself a count of slots, to the end of the slot of the descriptor at ``position``.
+
+        Less than a whole ring is ever outstanding, so the distance modulo the ring is the distance; none to a
+        descriptor without a slot.
+        """
         descriptor = self.descriptors[position & self._mask]
-        length = HEADROOM + int(descriptor["captured_length"]) + SLOT_ALIGNMENT - 1
-        return (int(descriptor["offset"]) + length) // SLOT_ALIGNMENT & self._slot_mask
+        captured = int(descriptor["captured_length"])
+        if not captured:
+            return 0
+        end = (int(descriptor["offset"]) + HEADROOM + captured + SLOT_ALIGNMENT - 1) // SLOT_ALIGNMENT
+        return (end - since) & self._slot_mask
 
     def _expected(self, position: int) -> np.uint32:
         passes = position // len(self.descriptors)
@@ -148,8 +156,7 @@ class RingReader:
 
     def _advance(self, count: int) -> None:
         last = self.position + count - 1
-        # Less than a whole ring is ever outstanding, so the distance modulo the ring is the distance.
-        self.data_position += (self.slot_end(last) - self.data_position) & self._slot_mask
+        self.data_position += self.slots_to(last, self.data_position)
         self.position = last + 1
 
 
@@ -208,6 +215,7 @@ class Ring(RingReader):
             ) from error
         array: Descriptors = head.array[: descriptors * DESCRIPTOR.size].view(DESCRIPTOR_DTYPE)
         super().__init__(page, array, body.array[:data_bytes])
+        #: as of switching on; 0: the ring gets descriptors only
         self.snap_length = MAX_FRAME_BYTES
         self._forwarded = (0, 0)
         for register, value in (
@@ -277,7 +285,7 @@ class Ring(RingReader):
         head = self.head()
         tail, data_tail = self._forwarded
         slots = self._slot_mask + 1
-        used = (self.slot_end(head - 1) - data_tail) & self._slot_mask if head != tail else 0
+        used = self.slots_to(head - 1, data_tail) if head != tail else 0
         return (
             max(0, len(self.descriptors) - (head - tail) - RING_MARGIN_DESCRIPTORS),
             max(0, slots - used - RING_MARGIN_SLOTS - MAX_FRAME_SLOTS),

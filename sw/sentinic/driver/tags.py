@@ -37,17 +37,18 @@ def tlv_rows(descriptors: npt.NDArray[Any], data: npt.NDArray[np.uint8], tlv: Tl
 
 
 def has_tlv(descriptors: npt.NDArray[Any], tlv: Tlv) -> npt.NDArray[np.bool_]:
-    """Which packets' tags hold the TLV."""
-    if not tlv.optional:
-        return np.ones(len(descriptors), np.bool_)
-    mask = np.uint32(DESCRIPTOR.bit("status", tlv.name).mask)
-    found: npt.NDArray[np.bool_] = (descriptors["status"] & mask) != 0
+    """Which packets' tags hold the TLV; a descriptor without a slot has no tag."""
+    found: npt.NDArray[np.bool_] = descriptors["captured_length"] != 0
+    if tlv.optional:
+        found &= (descriptors["status"] & np.uint32(DESCRIPTOR.bit("status", tlv.name).mask)) != 0
     return found
 
 
 def losses(descriptors: npt.NDArray[Any], data: npt.NDArray[np.uint8]) -> int:
-    """Packets that the ring lost before these ones, as the loss TLVs in their tags tell."""
-    marked = np.flatnonzero(has_tlv(descriptors, LOSS))
-    if not len(marked):
+    """Packets that the ring lost before these ones, as the loss TLVs in their tags tell, or descriptors without."""
+    lost = descriptors[status_bits(descriptors["status"], "loss") != 0]
+    if not len(lost):
         return 0
-    return int(tlv_rows(descriptors[marked], data, LOSS)["lost"].sum(dtype=np.uint64))
+    tagged = has_tlv(lost, LOSS)
+    told = int(lost["offset"][~tagged].sum(dtype=np.uint64))
+    return told + int(tlv_rows(lost[tagged], data, LOSS)["lost"].sum(dtype=np.uint64))

@@ -64,10 +64,12 @@ class ConnectionTracker:
     def update(self, descriptors: npt.NDArray[Any], data_ring: U8) -> None:
         """Take records: ``descriptors`` of ``DESCRIPTOR_DTYPE``, ``data_ring`` the whole data ring, ``uint8[...]``.
 
-        Nothing of either is kept.  Raises ValueError when a slot lies beyond the data ring.
+        Nothing of either is kept.  Raises ValueError when a slot lies beyond the data ring, or when there is none.
         """
         if not len(descriptors):
             return
+        if not descriptors["captured_length"].all():
+            raise ValueError("every packet must have a slot: connections cannot be followed by descriptors only")
         last = descriptors["offset"].astype(np.int64) + descriptors["captured_length"] + 64
         if int(last.max()) > len(data_ring):
             raise ValueError(f"slots must lie within the data ring of {len(data_ring)} bytes, not end at {last.max()}")

@@ -22,7 +22,8 @@ _UNTOLD = frozenset({"type", "length", "reserved", "timestamp_high", "timestamp_
 class JsonLines:
     """Formats packets as one JSON object a line; keys are the names of the ABI.
 
-    Addresses are text (empty when the packet is not IP), enumerations their names, times ns.
+    Addresses are text (empty when the packet is not IP), enumerations their names, times ns.  What only a tag tells is
+    null for a descriptor without one.
     """
 
     def __init__(self) -> None:
@@ -48,10 +49,12 @@ class JsonLines:
             columns[name] = (status_bits(status, name) != 0).tolist()
         columns["fragment"] = _names(Fragment, status_bits(status, "fragment"))
         columns["transport_checksum"] = _names(Checksum, status_bits(status, "transport_checksum"))
-        headers = tlv_rows(descriptors, data, HEADERS)
-        columns["verdict"] = _names(Verdict, headers["verdict"])
-        columns["parse_error"] = _names(ParseError, headers["parse_error"])
-        columns["tag"] = self._tags(descriptors, data, headers)
+        has_tag = has_tlv(descriptors, HEADERS)
+        tagged = descriptors[has_tag]
+        headers = tlv_rows(tagged, data, HEADERS)
+        columns["verdict"] = _spread(_names(Verdict, headers["verdict"]), has_tag)
+        columns["parse_error"] = _names(ParseError, status_bits(status, "parse_error"))
+        columns["tag"] = _spread(self._tags(tagged, data, headers), has_tag)
         names = list(columns)
         dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
         lines = [
@@ -90,6 +93,12 @@ def _values(tlv: Tlv, rows: npt.NDArray[Any]) -> list[dict[str, Any]]:
     names = [member.name for member in tlv.record if member.name not in _UNTOLD]
     columns = [_names(_ENUMS[name], rows[name]) if name in _ENUMS else rows[name].tolist() for name in names]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _spread(values: list[Any], there: npt.NDArray[np.bool_]) -> list[Any]:
+    """``values`` at the places that are ``there``, None at the others."""
+    rest = iter(values)
+    return [next(rest) if here else None for here in there.tolist()]
 
 
 def _names(kind: Any, values: npt.NDArray[Any]) -> list[str]:

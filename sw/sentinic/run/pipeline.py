@@ -38,7 +38,7 @@ REST_CYCLES = 5_000_000
 REST_CYCLES_PER_BEAT = 200
 #: Steps without any change after which what is inside the card is there to stay.
 QUIET_STEPS = 16
-#: The card never delivers less of a frame.
+#: The card never delivers less of a frame, unless it delivers descriptors only.
 _MIN_SNAP_BYTES = 64
 _IDLE_SECONDS = 0.02
 
@@ -81,7 +81,8 @@ class _Plan:
     ends: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
 
     def set(self, batch: FrameBatch) -> None:
-        captured = np.minimum(batch.length, np.uint32(max(self.ring.snap_length, _MIN_SNAP_BYTES)))
+        snap = self.ring.snap_length
+        captured = np.minimum(batch.length, np.uint32(max(snap, _MIN_SNAP_BYTES) if snap else 0))
         self.ends = np.concatenate([[0], np.cumsum(frame_slots(captured))])
 
     def fitting(self, first: int) -> int:

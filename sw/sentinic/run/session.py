@@ -77,6 +77,7 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
     before the first frame is sent raises a :class:`SentinicError`; what goes wrong later ends the run, and is in the
     result, after all outputs were written with what was delivered until then.
     """
+    _check_outputs(request)
     prepare_folder(request.folder)
     refuse_overwriting(request.captures, [request.folder / OUTPUTS[name] for name in request.write])
     links = LinkTable()
@@ -88,7 +89,8 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
                 if not 0 <= port < ports:
                     raise ConfigError(f"--port-map: ports must be 0..{ports - 1} on this card, not {port}")
             rings = request.config.apply(device, pause=True)
-            traffic = Traffic() if {"summary", "report"} & set(request.write) else None
+            counted = {"summary", "report"} & set(request.write) and not _bare(request)
+            traffic = Traffic() if counted else None
             losses = TagLosses(len(rings))
             monitor = _monitor(request)
             outputs = _outputs(request, links, traffic, losses, monitor)
@@ -113,6 +115,20 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
         error = error or failure
     error, missing = _write_results(request, summary, monitor, error)
     return Result(summary, error, outcome.stopped, missing)
+
+
+def _bare(request: Replay) -> bool:
+    """Whether ring 0, of which most outputs tell, gets descriptors only."""
+    return not request.config.rings[0].snap_length
+
+
+def _check_outputs(request: Replay) -> None:
+    needy = [name for name in ("conn", "report") if name in request.write]
+    if needy and _bare(request):
+        raise ConfigError(
+            f"{request.config.where}: [[ring]] 0: snap_length must be at least 1 for {' and '.join(needy)}, which "
+            "need bytes of packets, not 0 (descriptors only): name other outputs with --write"
+        )
 
 
 def _open_captures(request: Replay, links: LinkTable) -> list[CaptureReader]:

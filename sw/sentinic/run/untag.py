@@ -46,7 +46,11 @@ class Untagger:
 
 
 def tagged(descriptors: npt.NDArray[Any]) -> tuple[I64, npt.NDArray[np.uint32]]:
-    """Where each tagged frame begins in the data ring, and how many bytes its tag adds: no copy is needed."""
+    """Where each tagged frame begins in the data ring, and how many bytes its tag adds: no copy is needed.
+
+    A frame of which no byte was captured lies at the ring's start, and has no tag.
+    """
     tag: npt.NDArray[np.uint32] = 4 * (descriptors["status"] >> np.uint32(_TAG_LSB))
     start: I64 = descriptors["offset"].astype(np.int64) + _HEADROOM - tag
+    start[descriptors["captured_length"] == 0] = 0
     return start, tag

@@ -68,7 +68,7 @@ async def each_ring_gets_what_its_filter_wants(dut):
         [
             Ring(filter_ports=0b10, snap_length=96),
             Ring(filter_protocols=0b1000, sample=3),
-            Ring(filter_verdicts=0b100001),
+            Ring(filter_verdicts=0b100001, snap_length=0),
             Ring(spread_count=3, spread_index=1, snap_length=1),
         ]
     )
@@ -80,6 +80,28 @@ async def each_ring_gets_what_its_filter_wants(dut):
         assert ring.records, f"ring {n} would not be tested"
         bench.check_ring(n, ring)
     compare(counters, model)
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(idle=[False, True], backpressure=[False, True])
+async def a_ring_of_descriptors_only_gets_no_bytes_and_the_others_theirs(dut, idle, backpressure):
+    bench = CardBench(dut)
+    await bench.reset()
+    bench.pause_randomly(20, idle=idle, backpressure=backpressure)
+    model = await bench.start(
+        [Ring(snap_length=0, sample=2), Ring(snap_length=0), Ring(filter_ports=2), Ring(sample=3)]
+    )
+    frames = mixed(seed=9, count=120)
+    model.run(frames)
+    await bench.send(frames)
+    counters = await bench.settle()
+    for n, ring in enumerate(model.rings):
+        assert ring.records, f"ring {n} would not be tested"
+        bench.check_ring(n, ring)
+        begin = n * RING_BYTES + DATA_AT
+        assert any(bench.memory.bytes[begin : begin + 4096]) == (n > 1)
+    compare(counters, model)
+    assert await bench.read(abi.CARD, "cells_used") == 0
 
 
 @cocotb.test(**LIMIT)

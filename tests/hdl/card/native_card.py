@@ -52,10 +52,16 @@ class Seen:
         return int.from_bytes(self.descriptor[48:52], "little")
 
     @property
+    def captured(self) -> int:
+        return int.from_bytes(self.descriptor[54:56], "little")
+
+    @property
     def lost(self) -> int:
-        """What the tag says was lost before; it is the first TLV if there is one."""
+        """What was lost before, as the tag's first TLV says; without a tag, the descriptor."""
         if not self.status >> 18 & 1 or self.void:
             return 0
+        if not self.captured:
+            return self.offset
         at = 12 + 4 * (self.status >> 15 & 3)
         kind, _, _, lost = struct.unpack_from(">BBHI", self.slot, at + 4)
         assert kind == 4
@@ -78,7 +84,7 @@ class Watched:
             status = int(row["status"])
             at = int(row["offset"])
             slot = b""
-            if status >> _KIND_LSB & 3 != Kind.VOID:
+            if status >> _KIND_LSB & 3 != Kind.VOID and row["captured_length"]:
                 slot = data[at + 64 - 4 * (status >> 24) : at + 64 + int(row["captured_length"])].tobytes()
             self.seen.append(Seen(octets, slot))
         self.ring.release(len(rows))
@@ -236,7 +242,7 @@ def check_one_by_one(watched: Watched, by_stamp: dict[int, Frame], oracle: Oracl
         key = keys[frame.timestamp]
         hash_ = seen.flow_hash if key is None else flow_hash(headers, key)
         assert config.wants(headers, frame.port, hash_), f"packet {number} should not be in this ring: {frame}"
-        captured = min(len(frame.data), max(config.snap_length, 64))
+        captured = config.captured(frame)
         lost = seen.lost if not seen.void else seen.status >> 18 & 1
         slot = build_slot(frame, headers, hash_, captured, lost)
         head = 0 if head + len(slot) > config.data_bytes else head
@@ -292,8 +298,7 @@ def check_against_model(
                 f"ring {n}, packet {k}:\n{seen.descriptor.hex()}\n{config.records[k].hex()}"
             )
             tag = 4 * (seen.status >> 24)
-            captured = int.from_bytes(seen.descriptor[54:56], "little")
-            assert seen.slot == config.slots[k][1][64 - tag : 64 + captured], f"ring {n}, slot of packet {k}"
+            assert seen.slot == config.slots[k][1][64 - tag : 64 + seen.captured], f"ring {n}, slot of packet {k}"
     saturated = any(len(frame.data) > MAX_FRAME_BYTES for frame in order)  # the card does not count all of them
     different = {
         name: (counters[name], value)
@@ -312,7 +317,7 @@ def random_ring(r: random.Random) -> Ring:
         filter_protocols=r.choice((0xFFFF, 0xFFFF, r.getrandbits(16), 1 << r.randrange(8))),
         filter_verdicts=r.choice((0xFFFF, 0xFFFF, r.getrandbits(16), 1 << r.randrange(6))),
         sample=r.choice((0, 1, 1, 1, 2, 3, 100, 65_535)),
-        snap_length=r.choice((9600, 9600, 0, 63, 64, 65, 96, 128, 1500, r.randrange(9601), 16_383)),
+        snap_length=r.choice((9600, 9600, 0, 0, 0, 1, 63, 64, 65, 96, 128, 1500, r.randrange(9601), 16_383)),
         spread_count=count,
         spread_index=r.randrange(max(count, 1)) if r.random() < 0.9 else r.randrange(128),
         descriptors=r.choice((64, 64, 128, 512)),

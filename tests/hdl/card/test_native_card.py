@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS
 from sentinic.driver.frames import FrameBatch
 from sentinic_sim.build import build_model
 from sentinic_sim.native import MemoryOptions, NativeTransport
@@ -87,6 +88,79 @@ def test_a_packet_that_waits_for_the_bus_is_not_for_a_ring_that_was_switched_off
     assert not ring.pending(), "what waited was for the ring as it was before"
     counters = card.check_rest()
     assert (counters["delivered"], counters["filtered"]) == (delivered, 200 - delivered)
+
+
+def test_a_descriptor_alone_goes_out_in_every_cycle_that_its_beats_leave(card: NativeCard) -> None:
+    count = 2000
+    card.transport.configure(MemoryOptions())
+    watched = card.open_ring(0, Ring(descriptors=4096, data_bytes=1 << 17, snap_length=0))
+    before = card.transport.stats()
+    card.send([Frame(bytes([number & 0xFF]) * 60, timestamp=number) for number in range(count)])
+    card.settle()
+    after = card.transport.stats()
+    beats = count * 64 // card.profile.beat_bytes
+    assert after.w_beats - before.w_beats == beats, "nothing but descriptors is written"
+    assert beats / (after.w_last - after.w_first + 1) >= 0.95
+    watched.read_all()
+    assert [seen.timestamp for seen in watched.seen] == list(range(count))
+    assert not watched.ring.data.any()
+    counters = card.check_rest()
+    assert (counters["ring0.delivered"], counters["ring0.delivered_bytes"]) == (count, 0)
+    assert counters["dma_data_beats"] == 0
+
+
+def test_a_ring_of_descriptors_only_is_full_when_its_descriptors_are(card: NativeCard) -> None:
+    card.transport.configure(MemoryOptions())
+    watched = card.open_ring(0, Ring(descriptors=64, data_bytes=1 << 17, snap_length=0))
+    for _ in range(3):  # its data ring would be full after the first
+        card.send([Frame(b"\1" * 9000, timestamp=number) for number in range(100)])
+        card.settle()
+        watched.read_all()
+        card.device.forward()
+    assert 3 * (64 - RING_MARGIN_DESCRIPTORS) <= len(watched.seen) < 3 * 64
+    counters = card.check_rest()
+    lost = counters["ring0.lost"]
+    assert lost == counters["dropped_ring_full"] == 300 - len(watched.seen)
+    # What was lost after the last one delivered is told by the next.
+    card.send([Frame(b"\1" * 60, timestamp=1)])
+    card.settle()
+    watched.read_all()
+    assert sum(seen.lost for seen in watched.seen) == lost
+
+
+def test_whether_a_ring_is_of_descriptors_only_is_settled_when_it_is_switched_on(card: NativeCard) -> None:
+    watched = card.open_ring(0, Ring(descriptors=64, data_bytes=1 << 17, snap_length=0))
+    other = card.open_ring(1, Ring(descriptors=64, data_bytes=1 << 17))
+    for each, length in ((watched, 128), (other, 0)):
+        each.ring.registers.write("snap_length", length)
+    card.send(frames(1, 5))
+    card.settle()
+    assert watched.ring.descriptors["captured_length"][:5].tolist() == [0] * 5
+    assert other.ring.descriptors["captured_length"][:5].tolist() == [64] * 5
+    for each in (watched, other):
+        each.ring.disable()
+        each.ring.enable()
+    card.send(frames(1, 5))
+    card.settle()
+    assert watched.ring.descriptors["captured_length"][:5].tolist() == [100] * 5
+    assert other.ring.descriptors["captured_length"][:5].tolist() == [0] * 5
+    card.check_rest()
+
+
+def test_an_error_on_a_descriptor_alone_faults_its_ring_and_costs_that_packet(card: NativeCard) -> None:
+    ring = card.open_ring(0, Ring(descriptors=64, data_bytes=1 << 17, snap_length=0)).ring
+    other = card.open_ring(1, Ring(descriptors=64, data_bytes=1 << 17)).ring
+    begin = ring._regions[0].bus_address + 64 * 3
+    card.transport.configure(MemoryOptions(error_begin=begin, error_end=begin + 64))
+    card.send(frames(1, 4))
+    card.settle()
+    assert (ring.faulted, other.faulted) == (True, False)
+    card.send(frames(5, 4))
+    card.settle()
+    counters = card.check_rest()
+    assert (counters["ring0.delivered"], counters["ring0.errors"], counters["ring0.lost"]) == (3, 1, 4)
+    assert (counters["delivered"], counters["dropped_dma_error"], counters["ring1.delivered"]) == (8, 0, 8)
+    assert stamps(card)[:8] == [1, 2, 3, 0, 0, 0, 0, 0]
 
 
 def test_the_harness_looks_at_no_row_of_a_batch_again_once_all_its_frames_are_taken(card: NativeCard) -> None:

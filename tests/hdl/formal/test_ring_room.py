@@ -25,7 +25,8 @@ MOST = (HEADROOM + MAX_FRAME_BYTES) // SLOT_ALIGNMENT
 
 
 def slots_of(captured):
-    return HEADROOM // SLOT_ALIGNMENT + ((captured + SLOT_ALIGNMENT - 1) >> 6)
+    slots = HEADROOM // SLOT_ALIGNMENT + ((captured + SLOT_ALIGNMENT - 1) >> 6)
+    return Mux(captured == 0, 0, slots)  # a descriptor alone has no slot
 
 
 def room(dut) -> Bench:
@@ -57,11 +58,22 @@ def room(dut) -> Bench:
     bench.check(~mine | (dut.o.p.slot + slots_of(dut.o.p.captured) <= SLOTS))
     # The next slot begins behind this one.
     loaded = mine & ~bench.rules(dut.o).waiting & ~started
-    bench.check(~loaded | (data_head[:11] == (dut.o.p.slot + slots_of(dut.o.p.captured))[:11]))
+    bare = dut.o.p.bare
+    bench.check(~mine | (bare == (dut.o.p.captured == 0)))
+    bench.check(~(loaded & bare) | (data_head == bench.past(data_head)))
+    bench.check(~loaded | bare | (data_head[:11] == (dut.o.p.slot + slots_of(dut.o.p.captured))[:11]))
+    # While the ring is on, its copies are all of one kind.
+    some, some_bare = Signal(), Signal()
+    with m.If(config.start):
+        m.d.sync += some.eq(0)
+    with m.Elif(mine):
+        m.d.sync += [some.eq(1), some_bare.eq(bare)]
+    bench.check(~(mine & some) | (bare == some_bare))
     # ``taken`` tells of each copy before it comes.
     m.d.sync += promised.eq(promised + dut.taken[RING] - (mine & dut.o.ready))
     bench.check(~mine | (promised != 0))
     bench.cover(config.enable & (descriptors == 2) & bench.past(dut.o.valid & dut.o.ready) & mine)
+    bench.cover(loaded & bare & bench.past(mine & dut.o.ready))
     bench.cover(dut.ring_events.lost[RING] & (config.descriptor_tail == 3))
 
     # --- What induction has to know ---
@@ -72,7 +84,9 @@ def room(dut) -> Bench:
     for n in range(SMALL.rings):
         wanted, wanted_slots = bench.inner(f"dut.captured{n}"), bench.inner(f"dut.slots{n}")
         bench.invariant(~meta_valid | ((wanted <= MAX_FRAME_BYTES) & (wanted_slots == slots_of(wanted))))
+        bench.invariant(~meta_valid | (bench.inner(f"dut.taken_bare{n}") == (wanted == 0)))
     bench.invariant(~placed | ((copy.captured <= MAX_FRAME_BYTES) & (copy_slots == slots_of(copy.captured))))
+    bench.invariant(~placed | (copy.bare == (copy.captured == 0)))
     bench.invariant(~dut.o.valid | (dut.o.p.captured <= MAX_FRAME_BYTES))
     bench.invariant(~begun | (meta_valid & todo.any()))
     # Copies that were decided upon and that the heads do not know of.
@@ -84,11 +98,19 @@ def room(dut) -> Bench:
     bench.invariant(descriptors + coming <= seen_descriptors + 3)
     bench.invariant(~has_room | (descriptors + coming + 8 <= DESCRIPTORS))
 
+    # The kind is the ring's; without bytes its data ring stays empty.
+    kind, packets_kind = bench.inner(f"dut.bare{RING}"), bench.inner(f"dut.taken_bare{RING}")
+    matched = bench.inner("dut.matched")[RING]
+    bench.invariant(~(meta_valid & (matched | (begun & todo[RING]))) | (packets_kind == kind))
+    bench.invariant(~(placed & (copy.ring == RING)) | (copy.bare == kind))
+    bench.invariant((~mine | (bare == kind)) & (~some | (some_bare == kind)))
+    bench.invariant(~kind | (slots == 0))
+
     # So many copies from the head on take at most this much, as but one of them can come to the ring's end.
     position = data_head[:11]
 
     def taken_by(copies):
-        return MOST * copies + Mux(position + MOST * copies > SLOTS, MOST - 1, 0)
+        return Mux(kind, 0, MOST * copies + Mux(position + MOST * copies > SLOTS, MOST - 1, 0))
 
     bench.invariant(slots + taken_by(coming) <= SLOTS)
     bench.invariant(slots + taken_by(coming + 2) <= seen_slots + MOST * 6 - 1)
@@ -105,8 +127,13 @@ def test_no_ring_is_ever_overrun(tmp_path: Path) -> None:
     [
         ("self.taken.eq(taking & ", "self.taken.eq(rest & "),
         ("((length + SLOT_ALIGNMENT - 1) >> 6)", "(length >> 6)"),
+        ("m.If(mine & ~copy.bare)", "m.If(mine)"),
+        (
+            "m.If(self.rings[n].start):\n                m.d.sync += self._bare",
+            "m.If(1):\n                m.d.sync += self._bare",
+        ),
     ],
-    ids=["does not tell of a copy", "overlaps slots"],
+    ids=["does not tell of a copy", "overlaps slots", "gives descriptors slots", "changes its mind"],
 )
 def test_a_selection_that_overruns_a_ring_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(room(mutant(select.__name__, before, after).Select(profile=SMALL)), tmp_path, cycles=8)

@@ -55,6 +55,7 @@ def selecting(dut) -> Bench:
     bench.check(~gives | (dut.release.p.cells == cells_of(SMALL, length)))
     bench.check(~(copies & got_copy) | (dut.o.p.ring > ring))
     bench.check(~copies | ((dut.o.p.captured <= length) & (dut.o.p.meta.info.length == length)))
+    bench.check(~copies | (dut.o.p.bare == (dut.o.p.captured == 0)))
     # Nothing is kept for ever, nor forgotten.
     meta_valid, placed, begun = (bench.inner(f"dut.{name}") for name in ("meta_valid", "placed", "begun"))
     bench.check(~inside | meta_valid | placed | dut.o.valid | dut.release.valid)
@@ -67,6 +68,7 @@ def selecting(dut) -> Bench:
 
     bench.cover(released & bench.past(released) & gives & taken)
     bench.cover(copies & got_copy & dut.o.p.last & dut.o.ready)
+    bench.cover(copies & got_copy & dut.o.p.bare & bench.past(copies & ~dut.o.p.bare))
     bench.cover(given_up.waiting & ~dut.congested & bench.past(dut.congested))
 
     # --- What induction has to know: where the packet is ---
@@ -89,8 +91,10 @@ def selecting(dut) -> Bench:
             bench.invariant(~(left & there) | (n > number))
     bench.invariant(~deciding | (meta.info.length == length))
     for n in range(SMALL.rings):
-        bench.invariant(~deciding | (bench.inner(f"dut.captured{n}") <= length))
+        captured, bare = bench.inner(f"dut.captured{n}"), bench.inner(f"dut.taken_bare{n}")
+        bench.invariant(~deciding | ((captured <= length) & (bare == (captured == 0))))
     bench.invariant(~placing | ((copy.meta.info.length == length) & (copy.captured <= length)))
+    bench.invariant(~placing | (copy.bare == (copy.captured == 0)))
     bench.invariant(~meta_valid | (meta.cell < SMALL.store_cells))
     bench.invariant((length >= MIN_FRAME_BYTES) & (length <= MAX_FRAME_BYTES) | ~inside)
     return bench

@@ -112,7 +112,7 @@ class Reader:
         self.head, self.kept = Signal(range(CELLS), name="read_head"), Signal(range(CELLS), name="read_kept")
         self.beat, self.past = Signal(range(BEATS), name="read_beat"), Signal(range(BEATS + 1), name="read_past")
         bench.m.d.comb += [
-            self.now.eq(step & (begin | (self.left != 0))),
+            self.now.eq(step & ((begin & (dut.read.p.beats != 0)) | (self.left != 0))),
             self.head.eq(Mux(begin, dut.read.p.cell, self.kept)),
             self.beat.eq(Mux(begin, 0, self.past)),
         ]
@@ -125,7 +125,7 @@ def assume_neighbours(bench: Bench, dut, ghosts: Ghosts) -> None:
     bench.assume(ghosts.frames.first_kept, because="ports and merge pass whole frames")
     known = (read.cell < CELLS) & (ghosts.state[read.cell] == KNOWN) & (read.cells == ghosts.cells[read.cell])
     bench.assume(
-        ~dut.read.valid | (known & (read.beats >= 1) & (read.beats <= ghosts.beats[read.cell])),
+        ~dut.read.valid | (known & (read.beats <= ghosts.beats[read.cell])),
         because="the writer reads frames that the store has told of and nobody gave up",
     )
     known = (release.cell < CELLS) & (ghosts.state[release.cell] == KNOWN)
@@ -185,12 +185,18 @@ def packet_store(dut) -> Bench:
     with m.If(bench.inner("dut.step")):
         m.d.sync += [shown.eq(reader.now & followed & (r_cell == its_cell) & (r_place == its_place)), expected.eq(data)]
     bench.check(~shown | (dut.o.valid & (dut.o.payload == expected)))
+    # No beat comes out that was not asked for.
+    asked_for = Signal(name="asked_for")
+    with m.If(bench.inner("dut.step")):
+        m.d.sync += asked_for.eq(reader.now)
+    bench.check(dut.o.valid == asked_for)
 
     all_three = Signal(name="all_three")
     with m.If(ghosts.returns & (walk_left == 2)):
         m.d.sync += all_three.eq(1)
     bench.cover(all_three & (dut.cells_used == 0))
     bench.cover(ghosts.returns & ghosts.taken & reader.now & shown)
+    bench.cover(ghosts.reads & (dut.read.p.beats == 0) & dut.read.p.release & ghosts.read[dut.read.p.cell] & shown)
 
     # --- What induction has to know ---
     bench.invariant(~followed | (use[its_cell] & (bench.word("dut.memory", Cat(its_place, its_cell)) == data)))
@@ -281,8 +287,10 @@ def test_cells_are_accounted_for_and_frames_stay_what_they_are(tmp_path: Path) -
         ("dropped.r_en.eq(available & ~chosen_done)", "dropped.r_en.eq(available & chosen_done)"),
         ("w_link.data.eq(current)", "w_link.data.eq(cell)"),
         ("(left == 0) & self.read.valid & done.w_rdy)", "(left[1:] == 0) & self.read.valid & done.w_rdy)"),
+        ("(begin & self.read.p.beats.any())", "begin"),
+        ("(self.read.p.beats <= 1)", "(self.read.p.beats == 1)"),
     ],
-    ids=["gives back twice", "links cells wrongly", "cuts frames short"],
+    ids=["gives back twice", "links cells wrongly", "cuts frames short", "reads without being asked", "keeps a frame"],
 )
 def test_a_store_that_mistreats_cells_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     changed = mutant(store.__name__, before, after)

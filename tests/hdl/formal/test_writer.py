@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2
 from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
 from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES, Profile
 from sentinic_hdl.rings import writer
+from sentinic_hdl.store import read_shape
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
 from tests.hdl.formal.prove import mutant, prove, refute
@@ -40,6 +41,12 @@ def sequence_invariants(bench: Bench, beat_bytes: int) -> tuple:
     return burst_left, (burst_left != 0) & (beat + burst_left - 1 == last_beat)
 
 
+def queue_is_right(bench: Bench, path: str, *, depth: int):
+    """The pointers of the ``SyncFIFO`` at ``path``, whose depth is a power of two."""
+    level, produce, consume = (bench.inner(f"{path}.{name}") for name in ("level", "produce", "consume"))
+    return (level <= depth) & (produce == (consume + level)[: len(produce)])
+
+
 def add_writer(bench: Bench, module, profile):
     """A writer with free inputs, but for what its neighbours see to."""
     with patch.object(module, "OUTSTANDING", QUEUED), patch.object(module, "PENDING", QUEUED):
@@ -47,11 +54,27 @@ def add_writer(bench: Bench, module, profile):
     copies = bench.rules(dut.i)
     bench.assume(copies.kept, because="the FIFO before keeps the stream rules")
     # The store is asked for a copy that is still there when it is composed.
+    asked, last = bench.inner("dut.asked"), dut.i.p.last
     bench.check(~dut.i.ready | dut.i.valid)
-    bench.invariant(~bench.inner("dut.asked") | copies.waiting)
+    bench.invariant(~asked | (copies.waiting & ~dut.i.p.bare))
+    # It is told once to release a packet, behind all that is read of it: with the last copy, bytes or not.
+    asks, asks_ready = bench.inner("dut.asks.w_en"), bench.inner("dut.asks.w_rdy")
+    release = read_shape(profile)(bench.inner("dut.ask")).release
+    told, taken = asks & asks_ready & release, dut.i.valid & dut.i.ready & last
+    early = Signal(2)  # releases told of before their copy is taken
+    bench.m.d.sync += early.eq(early + told - taken)
+    bench.check(early == (asked & last))
+    bench.invariant(queue_is_right(bench, "dut.asks", depth=module.ASKS))
+    # No descriptor is lost for want of room.
+    level, room = bench.inner("dut.pending.level"), bench.inner("dut.room")
+    bench.check(~bench.inner("dut.pending.w_en") | bench.inner("dut.pending.w_rdy"))
+    bench.invariant(~room | (level <= QUEUED - 2))
     bench.assume(bench.rules(dut.body).kept, because="the store keeps them, by its own proof")
-    captured = dut.i.p.captured
-    bench.assume((captured >= MIN_FRAME_BYTES) & (captured <= MAX_FRAME_BYTES), because="select cuts to no less")
+    captured, bare = dut.i.p.captured, dut.i.p.bare
+    bench.assume(
+        Mux(bare, captured == 0, (captured >= MIN_FRAME_BYTES) & (captured <= MAX_FRAME_BYTES)),
+        because="select cuts to no less, or to nothing",
+    )
     for ring in dut.rings:
         bench.assume((ring.data_base[:6] == 0) & (ring.descriptor_base[:6] == 0), because="the host aligns its rings")
     return dut
@@ -109,17 +132,24 @@ def descriptors(module) -> Bench:
     m = bench.m
     dut = add_writer(bench, module, SMALL)
     dma = dut.dma
-    names = ("go_packet", "go_descriptor", "in_packet", "done", "ring", "void", "in_descriptor")
-    go_packet, go_descriptor, in_packet, done, ring, void, in_descriptor = (
+    names = ("go_packet", "go_descriptor", "in_packet", "done", "void", "in_descriptor", "composed", "compose_now")
+    go_packet, go_descriptor, in_packet, done, void, in_descriptor, composed, compose_now = (
         bench.inner(f"dut.{name}") for name in names
     )
+    pending = bench.queue("dut.pending", depth=QUEUED)
+    bare = pending[0][1][8 * DESCRIPTOR.size]  # the descriptor that goes has no packet with it
+    go_alone, go_behind = go_descriptor & bare, go_descriptor & ~bare
+    bench.check(~go_alone | ~void)
+    ring = Signal(1, name="ring")  # of the packet that is composed
+    with m.If(compose_now):
+        m.d.sync += ring.eq(dut.i.p.ring)
     answered, failed_now = dma.bvalid & dma.bready, dma.bresp != 0
     bursts = Signal(range(QUEUED + 2))  # without an answer
     m.d.sync += bursts.eq(bursts + (go_packet | go_descriptor) - answered)
     bench.assume(~dma.bvalid | (bursts != 0), because="memory answers whole bursts")
     unwritten = Signal(range(QUEUED + 1))  # packets begun whose descriptor is not
     begins = go_packet & ~in_packet
-    m.d.sync += unwritten.eq(unwritten + begins - go_descriptor)
+    m.d.sync += unwritten.eq(unwritten + begins - go_behind)
 
     # The followed packet: whether it is, and is still being sent; bursts without an answer, before its own and its own;
     # packets whose descriptors come before its own; its ring; whether an answer was an error.
@@ -149,29 +179,34 @@ def descriptors(module) -> Bench:
             own.eq(own + (go_packet & sending) - (answered & (earlier == 0) & (own != 0))),
             failed.eq(failed | (answered & (earlier == 0) & (own != 0) & failed_now)),
         ]
-        with m.If(go_descriptor):
+        with m.If(go_behind):
             m.d.sync += [before.eq(before - 1), followed.eq(before != 0)]
 
-    its_descriptor = followed & go_descriptor & (before == 0)
+    its_descriptor = followed & go_behind & (before == 0)
     bench.check(~its_descriptor | (~sending & (earlier == 0) & (own == 0)))
     bench.check(~its_descriptor | (void == failed))
-    bench.check(~go_descriptor | (unwritten != 0))
+    bench.check(~go_behind | (unwritten != 0))
+    bench.check(~bench.inner("dut.results.w_en") | bench.inner("dut.results.w_rdy"))
     entry = Array([(dut.heads[n] & dut.rings[n].descriptor_mask)[:24] for n in range(SMALL.rings)])[its_ring]
     base = Array([ring.descriptor_base for ring in dut.rings])[its_ring]
     place = bench.past((base + (entry << 6))[:64])
     bench.check(~bench.past(its_descriptor) | (dma.awvalid & (dma.awaddr == place)))
     bench.cover(its_descriptor & void)
+    bench.cover(go_alone & bench.past(in_descriptor == 1))
 
     # --- What induction has to know ---
     _, finishing = sequence_invariants(bench, SMALL.beat_bytes)
     running, beginning = in_descriptor != 0, in_packet & ~finishing
-    level, produce, consume = (bench.inner(f"dut.results.{name}") for name in ("level", "produce", "consume"))
-    waiting, pending = bench.queue("dut.awaited", depth=QUEUED), bench.queue("dut.pending", depth=QUEUED)
+    level, consume = bench.inner("dut.results.level"), bench.inner("dut.results.consume")
+    waiting = bench.queue("dut.awaited", depth=QUEUED)
     packet_failed = bench.inner("dut.packet_failed")
-    bench.invariant((level <= QUEUED) & (produce == (consume + level)[: len(produce)]))
+    bench.invariant(queue_is_right(bench, "dut.results", depth=QUEUED))
     bench.invariant(bursts == sum(there for there, _ in waiting))
-    bench.invariant(unwritten + running == sum(there for there, _ in pending))
     bench.invariant(~running | pending[0][0])
+    # Descriptors wait in the order of their copies; the last that has a packet with it may be of the one composed.
+    behind = [(there & ~item[8 * DESCRIPTOR.size], item) for there, item in pending]
+    running_behind, next_one = running & ~bare, composed & ~in_packet
+    bench.invariant(unwritten + running_behind + next_one == sum(there for there, _ in behind))
     # Packets are numbered from the next to get a descriptor: first those that were answered, then those whose last
     # burst waits for its answer, then the one that has bursts to come.
     position, number = 0, level
@@ -196,8 +231,10 @@ def descriptors(module) -> Bench:
     bench.invariant(~(followed & (before > level)) | ~failed)
     bench.invariant(~followed | (sending == (in_packet & (before + 1 == unwritten))))
     turn = 0
-    for there, item in pending:
-        bench.invariant(~(followed & there & (turn == before + running)) | (item[8 * DESCRIPTOR.size] == its_ring))
+    for there, item in behind:
+        its = item[8 * DESCRIPTOR.size + 1]
+        bench.invariant(~(followed & there & (turn == before + running_behind)) | (its == its_ring))
+        bench.invariant(~(next_one & there & (turn == unwritten + running_behind)) | (its == ring))
         turn = turn + there
     return bench
 
@@ -216,10 +253,21 @@ def test_a_descriptor_is_written_when_its_packet_was_answered_for(tmp_path: Path
     [
         (writing, "at_address[beat_log2:12])", "at_address[beat_log2:11])"),
         (writing, "Mux(idle, burst == 1, burst_left == 1)", "Mux(idle, burst == 1, burst_left == 2)"),
-        (descriptors, "& results.r_rdy & pending.r_rdy)", "& pending.r_rdy)"),
+        (descriptors, "& (results.r_rdy | pending_head.bare)", ""),
+        (descriptors, "~results.r_data[0] & ~pending_head.bare", "~results.r_data[0]"),
+        (descriptors, "ask.release.eq(self.i.p.last)", "ask.release.eq(1)"),
+        (descriptors, "PENDING - 3", "PENDING - 1"),
         (descriptors, "results.w_data.eq(~(failed | packet_failed))", "results.w_data.eq(~failed)"),
     ],
-    ids=["crosses 4 KiB", "ends a burst early", "does not wait", "forgets an error"],
+    ids=[
+        "crosses 4 KiB",
+        "ends a burst early",
+        "does not wait",
+        "voids what cannot fail",
+        "releases too often",
+        "loses a descriptor",
+        "forgets an error",
+    ],
 )
 def test_a_writer_that_breaks_a_rule_is_found_out(bench, before: str, after: str, tmp_path: Path) -> None:
     refute(bench(mutant(writer.__name__, before, after)), tmp_path, cycles=14)

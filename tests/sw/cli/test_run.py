@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,51 @@ def test_a_json_line_tells_frame_and_tag(capture: Path, tmp_path: Path) -> None:
     assert line["tag"]["headers"]["protocol_class"] == "TCP"
     assert set(line["tag"]) == {"version", "words", "tcp", "headers", "packet"}
     assert lines[3]["source"] == ""
+
+
+BARE = "[[ring]]\nsnap_length = 0\n"
+
+
+@pytest.mark.parametrize("tags", ["strip", "keep"])
+def test_a_ring_of_descriptors_only_gives_frames_of_no_bytes_with_their_lengths_and_times(
+    capture: Path, tmp_path: Path, tags: str
+) -> None:
+    (tmp_path / "card.toml").write_text(BARE + "[[ring]]\n")
+    out = tmp_path / "out"
+    assert run(capture, "--out", out, "--config", tmp_path / "card.toml", "--tags", tags) == 0
+    assert written(out / "packets.pcapng") == [((NOW + 1_000_000 * n) // 1000, b"") for n in range(300)]
+    # Enhanced packet blocks, by hand: type, length, interface, time, captured and original length.
+    octets, at, lengths = (out / "packets.pcapng").read_bytes(), 0, []
+    while at < len(octets):
+        kind, size = struct.unpack_from("<II", octets, at)
+        if kind == 6:
+            lengths.append(struct.unpack_from("<II", octets, at + 20))
+        at += size
+    assert lengths == [(0, len(frame)) for frame in frames(300)]
+    lines = [json.loads(line) for line in (out / "packets.jsonl").read_text().splitlines()]
+    bare, full = ([line for line in lines if line["ring"] == n] for n in range(2))
+    assert len(bare) == len(full) == 300
+    for one, other in zip(bare, full, strict=True):
+        assert (one["verdict"], one["tag"], one["captured_length"]) == (None, None, 0)
+        assert other["tag"]["words"] in (9, 12)
+        differ = {name for name in one if one[name] != other[name]}
+        assert differ == {"ring", "captured_length", "truncated", "verdict", "tag"}
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["traffic"] is None
+    assert (summary["counters"]["ring0.delivered"], summary["counters"]["ring0.delivered_bytes"]) == (300, 0)
+    assert summary["conservation"]["holds"] is True
+
+
+@pytest.mark.parametrize("write", ["packets,conn,summary,report", "conn", "packets,report"])
+def test_what_needs_bytes_refuses_a_ring_of_descriptors_only(
+    capture: Path, tmp_path: Path, write: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "card.toml").write_text(BARE)
+    assert run(capture, "--out", tmp_path / "out", "--config", tmp_path / "card.toml", write=write) == 2
+    told = capsys.readouterr().err
+    assert "card.toml: [[ring]] 0: snap_length must be at least 1 for" in told
+    assert "--write" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_gzip_on_standard_input(tmp_path: Path, environment: dict[str, str]) -> None:

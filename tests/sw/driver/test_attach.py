@@ -117,6 +117,30 @@ def test_slots_written_over_count_as_overrun_though_the_descriptors_stand(device
         observer.release(len(rows))
 
 
+def test_a_ring_of_descriptors_only_is_consumed_and_observed_as_any(device: Device) -> None:
+    ring = device.rings[0]
+    ring.disable()
+    ring.registers.write("snap_length", 0)
+    ring.enable()
+    with attach(ring.name, consume=True) as consumer:
+        feed(device, 40)
+        observer = attach(ring.name)
+        assert observer.poll()[0]["timestamp"].tolist() == list(range(40))
+        observer.release(40)
+        consumer.release(30)
+        feed(device, 30, first=40)
+        late = attach(ring.name)
+        assert (late.position, late.data_position) == (30, 0)
+        assert observer.poll()[0]["timestamp"].tolist() == list(range(40, 64))  # to the ring's end
+        for first in (70, 100):
+            consumer.release(len(consumer.poll()[0]))
+            consumer.release(len(consumer.poll()[0]))
+            feed(device, 40, first=first)
+        with pytest.raises(OverrunError):
+            late.poll()
+        assert device.snapshot()["ring0.lost"] == 0
+
+
 def test_a_ring_that_is_not_there_or_none_of_ours_is_refused(device: Device) -> None:
     with pytest.raises(RingError, match="no ring named"):
         attach("sentinic-nothing-of-this-name")

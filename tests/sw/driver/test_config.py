@@ -68,6 +68,12 @@ def test_every_setting_reaches_its_register(tmp_path: Path) -> None:
     device.close()
 
 
+def test_a_ring_of_descriptors_only_takes_hardly_any_memory_for_data(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "[[ring]]\nsnap_length = 0\n[[ring]]\nsnap_length = 0\ndata_bytes = 1048576"))
+    assert [ring.snap_length for ring in config.rings] == [0, 0]
+    assert [ring.data_bytes for ring in config.rings] == [128 << 10, 1 << 20]
+
+
 def test_without_a_file_ring_0_takes_everything() -> None:
     transport = FakeTransport()
     device = Device(transport)

@@ -122,6 +122,36 @@ def test_a_ring_that_nobody_reads_loses_its_own_and_the_tags_say_how_many() -> N
     device.close()
 
 
+def test_a_ring_of_descriptors_only_is_bounded_by_its_descriptors_and_tells_its_losses() -> None:
+    device, transport = opened(descriptors=64)
+    ring = device.rings[0]
+    ring.disable()
+    ring.registers.write("snap_length", 0)
+    ring.enable()
+    told, sent, stamps = 0, 0, []
+    for turn in range(60):
+        device.forward()
+        count = 20 if turn % 3 else 100  # more than there is room for, now and then
+        if turn % 3:
+            assert ring.room()[0] >= 20
+        batch = frames(count, seed=turn)
+        transport.send(FrameBatch.from_frames(batch, timestamp=range(sent, sent + count)))
+        sent += count
+        transport.step()
+        while ring.pending():
+            rows, data = ring.poll(17)
+            assert not rows["captured_length"].any()
+            told += losses(rows, data)
+            stamps += rows["timestamp"].tolist()
+            ring.release(len(rows))
+    assert ring.data_position == 0
+    assert not ring.data.any()
+    assert stamps == sorted(set(stamps))
+    lost = device.snapshot()["ring0.lost"]
+    assert lost == told == sent - len(stamps) > 0
+    device.close()
+
+
 def test_enabling_again_begins_at_slot_0() -> None:
     device, transport = opened()
     ring = device.rings[0]

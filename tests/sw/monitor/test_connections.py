@@ -20,6 +20,7 @@ from scapy.packet import Packet
 from sentinic.errors import OutputError
 from sentinic.monitor.connections import STATES, ConnectionTracker, connection_states
 from sentinic.monitor.connlog import conn_log_lines, write_conn_log
+from sentinic.monitor.flows import FlowMeter
 from tests.reference.card import Frame, ReferenceCard, Ring, records_of_capture
 from tests.sw.monitor.baselines import as_logged
 from tests.sw.monitor.packets import CLIENT, SERVER, Timed, follow, frames, handshake, tcp, udp
@@ -85,6 +86,22 @@ def test_data_cut_off_by_the_ring_only_is_no_gap() -> None:
     tracker.update(card.rings[0].delivered, card.rings[0].data_ring)
     (row,) = tracker.finish()
     assert (row["orig_bytes"], row["missed_bytes"], row["history"]) == (100, 0, b"ShADa")
+
+
+def test_descriptors_only_are_refused_but_make_the_same_flow_records() -> None:
+    card = ReferenceCard([Ring(), Ring(snap_length=0)])
+    card.run(frames([*handshake(), (0.1, tcp(True, "A", 101, 501, 100)), (0.2, tcp(False, "A", 501, 201))]))
+    full, bare = (ring.delivered for ring in card.rings)
+    assert not bare["captured_length"].any()
+    with pytest.raises(ValueError, match="every packet must have a slot"):
+        ConnectionTracker().update(bare, card.rings[1].data_ring)
+    flows = []
+    for rows in (full, bare):
+        meter = FlowMeter()
+        meter.update(rows)
+        flows.append(meter.records())
+    assert flows[0]["packets"].tolist() == [3, 2]
+    assert (flows[0] == flows[1]).all()
 
 
 def test_an_attempt_without_an_answer_ends_after_five_seconds() -> None:
