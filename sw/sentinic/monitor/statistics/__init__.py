@@ -1,0 +1,1 @@
+"""Statistics: rules counted by the card or in software, with the same answer."""
