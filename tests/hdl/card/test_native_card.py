@@ -93,20 +93,23 @@ def test_a_packet_that_waits_for_the_bus_is_not_for_a_ring_that_was_switched_off
 def test_a_descriptor_alone_goes_out_in_every_cycle_that_its_beats_leave(card: NativeCard) -> None:
     count = 2000
     card.transport.configure(MemoryOptions())
-    watched = card.open_ring(0, Ring(descriptors=4096, data_bytes=1 << 17, snap_length=0))
+    # The folded parser takes longer for a frame than the narrow bus for a descriptor, but not for two.
+    rings = 2 if card.profile.folded_parser else 1
+    opened = [card.open_ring(n, Ring(descriptors=4096, data_bytes=1 << 17, snap_length=0)) for n in range(rings)]
     before = card.transport.stats()
     card.send([Frame(bytes([number & 0xFF]) * 60, timestamp=number) for number in range(count)])
     card.settle()
     after = card.transport.stats()
-    beats = count * 64 // card.profile.beat_bytes
+    beats = rings * count * 64 // card.profile.beat_bytes
     assert after.w_beats - before.w_beats == beats, "nothing but descriptors is written"
     assert beats / (after.w_last - after.w_first + 1) >= 0.95
-    watched.read_all()
-    assert [seen.timestamp for seen in watched.seen] == list(range(count))
-    assert not watched.ring.data.any()
     counters = card.check_rest()
-    assert (counters["ring0.delivered"], counters["ring0.delivered_bytes"]) == (count, 0)
-    assert counters["dma_data_beats"] == 0
+    for n, watched in enumerate(opened):
+        watched.read_all()
+        assert [seen.timestamp for seen in watched.seen] == list(range(count))
+        assert not watched.ring.data.any()
+        assert (counters[f"ring{n}.delivered"], counters[f"ring{n}.delivered_bytes"]) == (count, 0)
+    assert (counters["delivered"], counters["dma_data_beats"]) == (count, 0)
 
 
 def test_a_ring_of_descriptors_only_is_full_when_its_descriptors_are(card: NativeCard) -> None:
