@@ -14,12 +14,13 @@ from sentinic_hdl.csr import AxiLiteBridge, CounterBank, RegisterBank
 from sentinic_hdl.ingress.merge import Merge
 from sentinic_hdl.ingress.port import IngressPort
 from sentinic_hdl.interrupt import Interrupt
-from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
+from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, frame_beat
 from sentinic_hdl.parser import Parser
 from sentinic_hdl.rings.select import Select
 from sentinic_hdl.rings.switch import RingSwitch
 from sentinic_hdl.rings.types import RingConfig, copy_shape
 from sentinic_hdl.rings.writer import Writer
+from sentinic_hdl.slice import Slice
 from sentinic_hdl.stages import STAGES
 from sentinic_hdl.store import PacketStore, StoredFrame
 
@@ -88,15 +89,19 @@ class Card(wiring.Component):
             wiring.connect(m, port.o, (merge.i0, merge.i1)[n])
             m.d.comb += [port.enable.eq(card_bank.control[0]), port.pause.eq(card_bank.control[1])]
 
+        # Which port is first is a comparison of wire times; whether there is room, many blocks' say.  Not in one cycle.
+        m.submodules.merged = merged = Slice(frame_beat(profile))
+        wiring.connect(m, merge.o, merged.i)
+
         # --- Store and parser see the same beats in the same cycle ---
         m.submodules.store = store = PacketStore(profile=profile)
         m.submodules.parser = parser = Parser(profile)
         m.d.comb += [
-            store.i.payload.eq(merge.o.payload),
-            parser.i.payload.eq(merge.o.payload),
-            store.i.valid.eq(merge.o.valid & parser.i.ready),
-            parser.i.valid.eq(merge.o.valid & store.i.ready),
-            merge.o.ready.eq(store.i.ready & parser.i.ready),
+            store.i.payload.eq(merged.o.payload),
+            parser.i.payload.eq(merged.o.payload),
+            store.i.valid.eq(merged.o.valid & parser.i.ready),
+            parser.i.valid.eq(merged.o.valid & store.i.ready),
+            merged.o.ready.eq(store.i.ready & parser.i.ready),
             parser.hash_key.eq(Cat(getattr(card_bank, f"hash_key{n}") for n in range(abi.HASH_KEY_WORDS))),
         ]
         m.submodules.stored = stored = SyncFIFOBuffered(width=StoredFrame.as_shape().size, depth=STORED_DEPTH)
@@ -196,7 +201,7 @@ class Card(wiring.Component):
 
         # --- Counters ---
         steps = {
-            "ingress": (merge.o.valid, merge.o.ready),
+            "ingress": (merged.o.valid, merged.o.ready),
             "parser": (parser.o.valid, parser.o.ready),
             "stages": (entry_valid, entry_ready),
             "dispatch": (metas.r_rdy, metas.r_en),

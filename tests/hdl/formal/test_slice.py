@@ -1,0 +1,51 @@
+"""A register slice is a queue of two that takes and gives one a cycle."""
+
+from pathlib import Path
+
+import pytest
+
+from sentinic_hdl import slice as slices
+from tests.hdl.formal.bench import Bench
+from tests.hdl.formal.prove import mutant, prove, refute
+
+pytestmark = pytest.mark.slow
+
+WIDTH = 4
+
+
+def queue_of_two(dut) -> Bench:
+    bench = Bench()
+    bench.add("dut", dut, free=True)
+    queue = bench.in_order(dut.i, dut.o, most=2)
+    bench.assume(bench.rules(dut.i).kept, because="the block before keeps the stream rules")
+
+    bench.check(bench.rules(dut.o).kept)
+    bench.check(queue.kept)
+    bench.check(dut.i.ready | (queue.inside == 2))
+    bench.check(dut.o.valid | (queue.inside == 0))
+    bench.cover(queue.following & (queue.ahead == 1) & bench.past(queue.inside == 2))
+
+    full, kept = bench.inner("dut.full"), bench.inner("dut.kept")
+    bench.invariant(queue.inside == dut.o.valid + full)
+    bench.invariant(~full | dut.o.valid)
+    bench.invariant(~queue.following | (queue.ahead < queue.inside))
+    bench.invariant(~(queue.following & (queue.ahead == 0)) | (dut.o.payload == queue.item))
+    bench.invariant(~(queue.following & (queue.ahead == 1)) | (kept == queue.item))
+    return bench
+
+
+def test_a_slice_is_a_queue_of_two(tmp_path: Path) -> None:
+    prove(queue_of_two(slices.Slice(WIDTH)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("self.o.payload.eq(kept)", "self.o.payload.eq(self.i.payload)"),
+        ("self.i.ready.eq(~full)", "self.i.ready.eq(1)"),
+        ("full | self.i.valid", "self.i.valid"),
+    ],
+    ids=["forgets", "overflows", "loses"],
+)
+def test_a_broken_slice_is_found_out(before: str, after: str, tmp_path: Path) -> None:
+    refute(queue_of_two(mutant(slices.__name__, before, after).Slice(WIDTH)), tmp_path, cycles=8)
