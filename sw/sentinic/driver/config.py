@@ -22,6 +22,12 @@
     descriptors = 65536
     data_bytes = 33554432
 
+    [[statistics]]              # see sentinic.driver.rule_config
+    name = "web"
+    match = { tcp_dst = 80 }
+    group = ["ipv4_src"]
+    report_every = "10s"
+
 Everything may be left out.  Without any ``[[ring]]``, ring 0 takes every packet.
 """
 
@@ -37,6 +43,8 @@ from sentinic.abi.registers import INTERRUPT, RING
 from sentinic.abi.verdicts import Protocol, Verdict
 from sentinic.driver.device import DEFAULT_HASH_KEY, HASH_KEY_BITS, Device
 from sentinic.driver.ring import DEFAULT_DATA_BYTES, DEFAULT_DESCRIPTORS, MIN_DATA_BYTES, Ring, check_sizes
+from sentinic.driver.rule_config import parse_rules
+from sentinic.driver.rules import Rule
 from sentinic.errors import ConfigError, RingError
 
 
@@ -84,6 +92,8 @@ class Config:
     card: CardConfig = CardConfig()
     interrupt: InterruptConfig = InterruptConfig()
     rings: tuple[RingConfig, ...] = field(default=(RingConfig(),))
+    #: for whoever runs the card: what it lacks is counted in software
+    statistics: tuple[Rule, ...] = ()
     #: begins the sentences about what the card at hand lacks
     where: str = field(default="config", compare=False)
 
@@ -148,7 +158,7 @@ def load(path: Path) -> Config:
 
 def parse(document: Mapping[str, Any], where: str = "config") -> Config:
     """A config from a parsed TOML document; ``where`` begins the error messages."""
-    _known(document, ("card", "interrupt", "ring"), where)
+    _known(document, ("card", "interrupt", "ring", "statistics"), where)
     tables = document.get("ring", [{}])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{where}: ring must be written as [[ring]] tables")
@@ -167,6 +177,7 @@ def parse(document: Mapping[str, Any], where: str = "config") -> Config:
             )
         ),
         rings,
+        parse_rules(document.get("statistics", []), where),
         where,
     )
 
