@@ -56,7 +56,8 @@ def add_queue(bench: Bench, name: str, dut: FIFOInterface) -> Signal:
     bench.check(~waited | dut.r_rdy)
     bench.check(dut.w_rdy | (inside >= depth - 1))
     seen = Signal()
-    with m.If(bench.past(following & (ahead == 2) & read) & read & write):
+    behind = min(2, depth - 1)
+    with m.If(bench.past(following & (ahead == behind) & read) & read & write):
         m.d.sync += seen.eq(1)
 
     # Where the item lies.
