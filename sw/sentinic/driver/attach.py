@@ -22,7 +22,7 @@ from sentinic.abi.registers import RING_MARGIN_SLOTS
 from sentinic.driver.control import ControlPage
 from sentinic.driver.memory import DmaRegion, alive
 from sentinic.driver.records import DESCRIPTOR_DTYPE
-from sentinic.driver.ring import Bytes, Descriptors, RingReader, RingStatistics, frame_slots
+from sentinic.driver.ring import Bytes, Descriptors, RingReader, frame_slots
 from sentinic.errors import OverrunError, RingError
 
 
@@ -54,17 +54,12 @@ class AttachedRing(RingReader):
                 raise RingError(f"ring {name!r} already has a consumer, process {other}: attach as an observer")
             page["consumer_process"] = os.getpid()
         self.position, self.data_position = self._tail()
+        self._polled = self.position
 
     @property
     def running(self) -> bool:
         """Whether the owner still has the ring open; what was delivered before stays readable."""
         return bool(self.page["running"])
-
-    @property
-    def statistics(self) -> RingStatistics:
-        """As of the owner's last snapshot; ``delivered_bytes`` is not published and reads 0."""
-        page = self.page
-        return RingStatistics(page["delivered"], 0, page["sampled_out"], page["lost"], page["errors"])
 
     def pending(self) -> bool:
         return super().pending() or self._passed()
@@ -79,10 +74,11 @@ class AttachedRing(RingReader):
             super().release(count)
             self.page["descriptor_tail"] = self.position
             self.page["data_tail"] = self.data_position
-        elif count:
-            if self._passed() or self._overwritten():
-                self._overran()
-            super().release(count)
+            return
+        self._check_held(count)
+        if count and (self._passed() or self._overwritten()):
+            self._overran()
+        super().release(count)
 
     def close(self) -> None:
         """Let go; a consumer makes room for another."""
@@ -110,6 +106,7 @@ class AttachedRing(RingReader):
 
     def _overran(self) -> NoReturn:
         behind, (self.position, self.data_position) = self.position, self._tail()
+        self._polled = self.position
         raise OverrunError(
             f"ring {self.name!r} overran this observer: packets {behind}..{self.position - 1} are lost to it "
             f"(the ring holds {len(self.descriptors)} descriptors and {len(self.data)} bytes)"

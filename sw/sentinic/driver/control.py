@@ -38,13 +38,14 @@ CONTROL_DTYPE: np.dtype[Any] = np.dtype(
             "sampled_out",
             "lost",
             "errors",
+            "delivered_bytes",
         ],
         "formats": [
             *("<u8", "<u4", "<u4", "<u8", "<u8", f"S{_NAME_BYTES}", f"S{_NAME_BYTES}"),
             *("<u8", "<u8", "<u8"),
-            *("<u8",) * 6,
+            *("<u8",) * 7,
         ],
-        "offsets": [0, 8, 12, 16, 24, 64, 192, 512, 520, 528, 576, 584, 592, 600, 608, 616],
+        "offsets": [0, 8, 12, 16, 24, 64, 192, 512, 520, 528, 576, 584, 592, 600, 608, 616, 624],
         "itemsize": PAGE_BYTES,
     }
 )

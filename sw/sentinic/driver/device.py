@@ -173,7 +173,7 @@ class Device:
             for index, (name, _) in enumerate(self._counters)
         }
         for ring in self.rings.values():
-            ring.statistics(counters)
+            ring.publish(counters)
         return counters
 
     def time(self) -> int:

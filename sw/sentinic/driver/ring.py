@@ -76,6 +76,7 @@ class RingReader:
         self.data = data
         self.position = 0
         self.data_position = 0
+        self._polled = 0  # how far: never below position
         self._mask = len(descriptors) - 1
         self._slot_mask = len(data) // SLOT_ALIGNMENT - 1
         self._status: npt.NDArray[np.uint32] = descriptors["status"]
@@ -91,10 +92,15 @@ class RingReader:
         if maximum is not None:
             limit = min(limit, maximum)
         count = self._run(start, limit, self._expected(self.position))
+        self._polled = max(self._polled, self.position + count)
         return self.descriptors[start : start + count], self.data
 
     def release(self, count: int) -> None:
-        """Move on by ``count`` polled descriptors: the card may write over them and their slots from now on."""
+        """Move on by ``count`` polled descriptors: the card may write over them and their slots from now on.
+
+        Raises :class:`RingError` for more than was polled and not yet released.
+        """
+        self._check_held(count)
         if count:
             self._advance(count)
 
@@ -122,6 +128,11 @@ class RingReader:
             else:
                 interrupt(timeout - elapsed)
         return True
+
+    @property
+    def statistics(self) -> "RingStatistics":
+        """As of the owner's last snapshot (``Device.snapshot``); zeros before the first."""
+        return RingStatistics(**{name: self.page[name] for name in RingStatistics.__dataclass_fields__})
 
     def slots_to(self, position: int, since: int) -> int:
         """Slots from ``since`` on, itself a count of slots, to the end of the slot of the descriptor at ``position``.
@@ -153,6 +164,11 @@ class RingReader:
             done += len(span)
             step *= 4
         return done
+
+    def _check_held(self, count: int) -> None:
+        held = self._polled - self.position
+        if not 0 <= count <= held:
+            raise RingError(f"release must be in 0..{held} polled descriptors, not {count}")
 
     def _advance(self, count: int) -> None:
         last = self.position + count - 1
@@ -230,9 +246,10 @@ class Ring(RingReader):
 
     def enable(self) -> None:
         """Switch the ring on, empty; it begins at slot 0 with phase 1."""
+        self._check_open()
         self._drain()  # if it was switched off by its register alone
         self.descriptors["status"] = 0
-        self.position = self.data_position = 0
+        self.position = self.data_position = self._polled = 0
         self._forwarded = (0, 0)
         for field in ("descriptor_tail", "data_tail", "descriptor_head"):
             self.page[field] = 0
@@ -254,7 +271,16 @@ class Ring(RingReader):
         """A descriptor write failed: the ring takes nothing until it is switched off and on."""
         return bool(self.registers.read("status", "fault"))
 
+    def poll(self, maximum: int | None = None) -> tuple[Descriptors, Bytes]:
+        self._check_open()
+        return super().poll(maximum)
+
+    def pending(self) -> bool:
+        self._check_open()
+        return super().pending()
+
     def release(self, count: int) -> None:
+        self._check_open()
         super().release(count)
         # Order matters to whoever forwards: a slot must not be freed for a descriptor still held.
         self.page["descriptor_tail"] = self.position
@@ -291,13 +317,10 @@ class Ring(RingReader):
             max(0, slots - used - RING_MARGIN_SLOTS - MAX_FRAME_SLOTS),
         )
 
-    def statistics(self, counters: dict[str, int]) -> RingStatistics:
-        """This ring's part of a snapshot (``Device.snapshot``); observers are told too."""
-        prefix = f"ring{self.number}."
-        result = RingStatistics(**{name: counters[prefix + name] for name in RingStatistics.__dataclass_fields__})
-        for name in ("delivered", "sampled_out", "lost", "errors"):
-            self.page[name] = getattr(result, name)
-        return result
+    def publish(self, counters: dict[str, int]) -> None:
+        """Tell this ring's part of a snapshot to all who ask for :attr:`statistics`, in whatever process."""
+        for name in RingStatistics.__dataclass_fields__:
+            self.page[name] = counters[f"ring{self.number}.{name}"]
 
     def close(self) -> None:
         """Switch the ring off and give its memory back; observers see it as no longer running."""
@@ -309,6 +332,10 @@ class Ring(RingReader):
                 self.page["running"] = 0
                 self.page.region.close()
                 self._drop_regions()
+
+    def _check_open(self) -> None:
+        if not self._regions:
+            raise RingError(f"ring {self.name!r} is closed: its memory is not the card's any more")
 
     def _drain(self) -> None:
         for _ in range(_DRAIN_STEPS):

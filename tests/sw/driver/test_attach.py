@@ -127,7 +127,7 @@ def test_a_ring_of_descriptors_only_is_consumed_and_observed_as_any(device: Devi
         observer = attach(ring.name)
         assert observer.poll()[0]["timestamp"].tolist() == list(range(40))
         observer.release(40)
-        consumer.release(30)
+        consumer.release(len(consumer.poll(30)[0]))
         feed(device, 30, first=40)
         late = attach(ring.name)
         assert (late.position, late.data_position) == (30, 0)
@@ -139,6 +139,18 @@ def test_a_ring_of_descriptors_only_is_consumed_and_observed_as_any(device: Devi
         with pytest.raises(OverrunError):
             late.poll()
         assert device.snapshot()["ring0.lost"] == 0
+
+
+def test_readers_elsewhere_release_no_more_than_they_polled(device: Device) -> None:
+    feed(device, 10)
+    with attach(device.rings[0].name, consume=True) as consumer:
+        for reader in (consumer, attach(device.rings[0].name)):
+            reader.poll(4)
+            for count in (5, -1):
+                with pytest.raises(RingError, match=rf"must be in 0\.\.4 polled descriptors, not {count}"):
+                    reader.release(count)
+            reader.release(4)
+            assert len(reader.poll()[0]) == 6
 
 
 def test_a_ring_that_is_not_there_or_none_of_ours_is_refused(device: Device) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS
+from sentinic.driver.attach import attach
 from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.memory import SHARED_FOLDER
-from sentinic.driver.ring import MIN_DATA_BYTES, frame_slots
+from sentinic.driver.ring import MIN_DATA_BYTES, RingStatistics, frame_slots
 from sentinic.driver.tags import losses
 from sentinic.errors import RingError
 from tests.sw.driver.fake import FakeTransport
@@ -91,6 +92,58 @@ def test_polling_again_without_releasing_gives_the_same_and_more() -> None:
     device.close()
 
 
+def test_no_more_is_released_than_was_polled_and_is_still_held() -> None:
+    device, transport = opened()
+    ring = device.rings[0]
+    transport.send(FrameBatch.from_frames(frames(9, seed=3)))
+    transport.step()
+    with pytest.raises(RingError, match=r"release must be in 0\.\.0 polled descriptors, not 1"):
+        ring.release(1)
+    ring.poll(5)
+    ring.poll(3)
+    for count in (-1, 6):
+        with pytest.raises(RingError, match=rf"release must be in 0\.\.5 polled descriptors, not {count}"):
+            ring.release(count)
+    ring.release(2)
+    with pytest.raises(RingError, match=r"must be in 0\.\.3 polled descriptors, not 4"):
+        ring.release(4)
+    ring.release(3)
+    assert (ring.position, ring.page["descriptor_tail"], len(ring.poll()[0])) == (5, 5, 4)
+    ring.disable()
+    ring.enable()
+    with pytest.raises(RingError, match=r"must be in 0\.\.0"):
+        ring.release(1)
+    device.close()
+
+
+def test_a_closed_ring_is_not_read_any_more() -> None:
+    device, transport = opened()
+    ring = device.rings[0]
+    transport.send(FrameBatch.from_frames(frames(2, seed=3)))
+    transport.step()
+    rows, _ = ring.poll()
+    device.close()
+    for use in (ring.poll, ring.pending, lambda: ring.release(1), lambda: ring.wait(0.01), ring.enable):
+        with pytest.raises(RingError, match=rf"ring {ring.name!r} is closed"):
+            use()
+    assert rows["timestamp"].tolist() == [0, 1000]  # what was polled before stays valid
+
+
+def test_statistics_of_owner_and_observer_are_those_of_the_last_snapshot() -> None:
+    device, transport = opened()
+    ring = device.rings[0]
+    sent = frames(3, seed=3)
+    transport.send(FrameBatch.from_frames(sent))
+    transport.step()
+    assert ring.statistics.delivered == 0
+    counters = device.snapshot()
+    assert ring.statistics == RingStatistics(3, counters["ring0.delivered_bytes"], 0, 0, 0)
+    assert ring.statistics.delivered_bytes == sum(map(len, sent))
+    assert attach(ring.name).statistics == ring.statistics
+    device.close()
+    assert ring.statistics.delivered == 3
+
+
 def test_polled_arrays_are_views_of_the_shared_memory() -> None:
     device, transport = opened()
     transport.send(FrameBatch.from_frames(frames(3, seed=3)))
@@ -118,7 +171,8 @@ def test_a_ring_that_nobody_reads_loses_its_own_and_the_tags_say_how_many() -> N
         rest += losses(descriptors, data)
         ring.release(len(descriptors))
     assert rest == lost
-    assert ring.statistics(device.snapshot()).lost == lost
+    device.snapshot()
+    assert ring.statistics.lost == lost
     device.close()
 
 
