@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _MOVING = "through the card"
 _COMPILING = "compiling reader and monitor, once"
-_OUTPUTS = ("packets", "jsonl", "conn", "summary", "report")
+_OUTPUTS = ("packets", "jsonl", "conn", "stats", "summary", "report")
 
 _DESCRIPTION = """\
 Run captures through the card, and write what came out of its rings.
@@ -31,6 +31,7 @@ what is written to --out (choose with --write, names in brackets):
   packets.pcapng  [packets]  what ring 0 delivered: byte-identical to the input, unless a ring cuts or filters
   packets.jsonl   [jsonl]    a line a delivered frame of every ring, with the decoded tag (only when asked for)
   conn.log        [conn]     connections as Zeek logs them, in JSON
+  stats.jsonl     [stats]    what the rules of [[statistics]] counted, a line a rule, interval and group
   summary.json    [summary]  counters by their ABI names, conservation, cycles, speeds
   report.html     [report]   one page to look at
 
@@ -49,6 +50,10 @@ several captures: those of one port follow each other; ports are merged by time.
   snap_length = 9600         bytes; 0: descriptors only, no bytes of packets (for ring 0: no conn, no report)
   spread_count = 4           spread_index = 0       this ring takes a quarter of the flows
   descriptors = 65536        data_bytes = 33554432
+  [[statistics]]             a rule that counts, on the card or in software; OpenFlow's names of fields
+  name = "web"               match = { tcp_dst = 80, ipv4_dst = "10.0.0.0/8" }
+  group = ["ipv4_src/24"]    report_every = "10s"       threshold = { packets = 1000, bytes = 1000000 }
+  bidirectional = false      cumulative = false
 
 examples:
   sentinic run capture.pcapng --out out
@@ -268,7 +273,7 @@ def _closing(result: "Result", request: "Replay") -> None:
         f"{summary['cycles']:,} cycles of the {summary['profile']} card: {parts}",
         file=sys.stderr,
     )
-    for note in _notes(summary):
+    for note in (*result.notes, *_notes(summary)):
         print(f"note: {note}", file=sys.stderr)
     written = [name for name in summary["outputs"] if name not in result.missing]
     print(f"written to {request.folder}: {', '.join(written) or 'nothing'}", file=sys.stderr)

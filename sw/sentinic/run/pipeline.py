@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import Ring, frame_slots
 from sentinic.errors import SentinicError, TransportError
-from sentinic.run.outputs import Output
+from sentinic.run.outputs import Bytes, Descriptors, Output
 from sentinic.run.stopping import Flag, number_of
 
 #: Most frames and bytes sent at once: small enough that sending, stepping and consuming overlap within a ring.
@@ -92,13 +93,30 @@ class _Plan:
         return min(descriptors, last - first)
 
 
+class Reports(Protocol):
+    """Takes what is for statistics, before the outputs get the packets."""
+
+    def split(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
+        """Use reports of ring ``ring``, and what else is wanted; the packets that outputs are to get."""
+        ...
+
+    def stop(self) -> None:
+        """Have the card report what it has counted, when the last frame is in; rings are read meanwhile."""
+        ...
+
+    def finish(self) -> None:
+        """No more will come."""
+        ...
+
+
 class Consumers(threading.Thread):
     """Polls the rings and feeds the outputs until told to finish, or until an output fails."""
 
-    def __init__(self, rings: Sequence[Ring], outputs: Sequence[Output]) -> None:
+    def __init__(self, rings: Sequence[Ring], outputs: Sequence[Output], reports: Reports | None = None) -> None:
         super().__init__(name="sentinic-consumers", daemon=True)
         self._rings = rings
         self._outputs = outputs
+        self._reports = reports
         self._finish = threading.Event()
         self.arrived = threading.Event()
         self.released = threading.Event()
@@ -119,9 +137,12 @@ class Consumers(threading.Thread):
                     break
         except Exception as error:
             self.error = error
-        for output in self._outputs:
+        finishing = [output.finish for output in self._outputs]
+        if self._reports is not None:
+            finishing.append(self._reports.finish)
+        for finish in finishing:
             try:
-                output.finish()
+                finish()
             except Exception as error:
                 self.error = self.error or error
         self.released.set()
@@ -135,27 +156,42 @@ class Consumers(threading.Thread):
             self.join(0.1)
 
     def _round(self) -> int:
-        """Take from every ring once; how many packets that were."""
-        before = self.delivered
+        """Take from every ring once; how many packets and reports that were."""
+        polled = 0
         for ring in self._rings:
             descriptors, data = ring.poll(POLL_DESCRIPTORS)
             if len(descriptors):
-                for output in self._outputs:
-                    output.take(ring.number, descriptors, data)
-                self.delivered += len(descriptors)
+                packets = descriptors
+                if self._reports is not None:
+                    packets = self._reports.split(ring.number, descriptors, data)
+                if len(packets):
+                    for output in self._outputs:
+                        output.take(ring.number, packets, data)
+                self.delivered += len(packets)
+                polled += len(descriptors)
                 ring.release(len(descriptors))
                 self.released.set()
-        return self.delivered - before
+        return polled
 
 
 class Pipeline:
-    """One replay through an enabled card.  ``progress`` is called now and then, from the caller's thread."""
+    """One replay through an enabled card.
 
-    def __init__(self, device: Device, outputs: Sequence[Output], progress: Progress | None = None) -> None:
+    ``progress`` is called now and then, from the caller's thread; ``reports`` gets what the rings deliver first.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        outputs: Sequence[Output],
+        progress: Progress | None = None,
+        reports: Reports | None = None,
+    ) -> None:
         self._device = device
         self._rings = list(device.rings.values())
         self._plans = [_Plan(ring) for ring in self._rings]
         self._outputs = outputs
+        self._reports = reports
         self._progress = progress or (lambda outcome: None)
         self._stop = Flag()
         self._chunk = FIRST_CHUNK
@@ -168,7 +204,7 @@ class Pipeline:
         finished in any case.
         """
         outcome = self.outcome
-        consumers = Consumers(self._rings, self._outputs)
+        consumers = Consumers(self._rings, self._outputs, self._reports)
         begin, cycles = time.monotonic(), self._device.transport.cycles
         with self._stop.installed():
             consumers.start()
@@ -181,6 +217,7 @@ class Pipeline:
             except (SentinicError, OSError, ValueError, MemoryError) as error:
                 outcome.error = error
             finally:
+                self._stop_reports(consumers)
                 consumers.finish()
         outcome.stopped = self._stop.number
         outcome.error = consumers.error or outcome.error
@@ -190,6 +227,15 @@ class Pipeline:
             outcome.cycles = self._device.transport.cycles - cycles
         self._progress(outcome)
         return outcome
+
+    def _stop_reports(self, consumers: Consumers) -> None:
+        """What the card has counted is reported however the run ended, while somebody reads."""
+        if self._reports is None or consumers.error is not None:
+            return
+        try:
+            self._reports.stop()
+        except SentinicError as error:
+            self.outcome.error = self.outcome.error or error
 
     def _limited(self, batches: Iterable[FrameBatch], limit: int | None) -> Iterator[FrameBatch]:
         iterator = iter(batches)
@@ -249,6 +295,8 @@ class Pipeline:
             while True:
                 ran = transport.step(QUANTUM)
                 consumers.arrived.set()
+                if self._reports is not None:
+                    self._device.forward()  # reports may wait for room in their ring
                 spent += ran
                 if ran >= QUANTUM:
                     if spent > limit:

@@ -19,12 +19,14 @@ from sentinic.run.pipeline import Outcome, Pipeline, Progress
 
 if TYPE_CHECKING:
     from sentinic.run.monitoring import Monitor
+    from sentinic.run.statistics import StatisticsOutput
 
 #: What ``--write`` takes, and the file of each.
 OUTPUTS: dict[str, str] = {
     "packets": "packets.pcapng",
     "jsonl": "packets.jsonl",
     "conn": "conn.log",
+    "stats": "stats.jsonl",
     "summary": "summary.json",
     "report": "report.html",
 }
@@ -60,14 +62,15 @@ class Result:
     """``summary`` as written to ``summary.json``; ``error`` is what ended the run early, or what does not add up.
 
     ``stopped`` is the number of the signal that ended it (Ctrl-C is one), or 0.  ``missing`` names the files that were
-    asked for and are not there.  When the card is gone, and its counters with it, ``summary`` is empty, and neither it
-    nor the report is written.
+    asked for and are not there, ``notes`` says what else is to be told.  When the card is gone, and its counters with
+    it, ``summary`` is empty, and neither it nor the report is written.
     """
 
     summary: dict[str, Any]
     error: Exception | None
     stopped: int
     missing: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
 def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | None = None) -> Result:
@@ -93,15 +96,16 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
             traffic = Traffic() if counted else None
             losses = TagLosses(len(rings))
             monitor = _monitor(request)
+            statistics = _statistics(request, device)
             outputs = _outputs(request, links, traffic, losses, monitor)
             for name in _WRITTEN_LAST:
                 if name in request.write:
                     remove(request.folder / OUTPUTS[name])  # another run's, which must not pass for this one's
             device.enable()
-            pipeline = Pipeline(device, outputs, _with_fraction(progress, readers))
+            pipeline = Pipeline(device, outputs, _with_fraction(progress, readers), statistics)
             outcome = pipeline.run(_batches(readers, request), request.limit)
             try:
-                summary = _summary(request, device, outcome, readers, traffic, losses)
+                summary = _summary(request, device, outcome, readers, traffic, losses, statistics)
             except TransportError as failure:
                 missing = [OUTPUTS[name] for name in _WRITTEN_LAST if name in request.write]
                 return Result({}, outcome.error or failure, outcome.stopped, missing)
@@ -114,7 +118,12 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
     except ConservationError as failure:
         error = error or failure
     error, missing = _write_results(request, summary, monitor, error)
-    return Result(summary, error, outcome.stopped, missing)
+    return Result(summary, error, outcome.stopped, missing, statistics.notes if statistics else [])
+
+
+def _written(request: Replay) -> list[str]:
+    """What is asked for and has something to tell."""
+    return [name for name in request.write if name != "stats" or request.config.statistics]
 
 
 def _bare(request: Replay) -> bool:
@@ -175,6 +184,16 @@ def _monitor(request: Replay) -> "Monitor | None":
     return Monitor(path, ignore_checksums=request.ignore_checksums)
 
 
+def _statistics(request: Replay, device: Device) -> "StatisticsOutput | None":
+    rules = request.config.statistics
+    if not rules or not {"stats", "summary", "report"} & set(request.write):
+        return None
+    from sentinic.run.statistics import StatisticsOutput  # slow to load, and not always wanted
+
+    path = request.folder / OUTPUTS["stats"] if "stats" in request.write else None
+    return StatisticsOutput(device, rules, path, where=request.config.where)
+
+
 def _outputs(
     request: Replay, links: LinkTable, traffic: Traffic | None, losses: TagLosses, monitor: "Monitor | None"
 ) -> list[Output]:
@@ -203,6 +222,7 @@ def _summary(
     readers: Sequence[CaptureReader],
     traffic: Traffic | None,
     losses: TagLosses,
+    statistics: "StatisticsOutput | None",
 ) -> dict[str, Any]:
     counters = device.snapshot()
     if outcome.error is None and counters["received"] < outcome.frames:
@@ -262,11 +282,12 @@ def _summary(
                 "errors": counters[f"ring{ring.number}.errors"],
                 "faulted": ring.faulted,
             }
-            for ring in device.rings.values()
+            for ring in list(device.rings.values())[: len(request.config.rings)]
         ],
         "counters": counters,
         "traffic": traffic.summary.as_dict() if traffic else None,
-        "outputs": [OUTPUTS[name] for name in OUTPUTS if name in request.write],
+        "statistics": statistics.summary() if statistics else None,
+        "outputs": [OUTPUTS[name] for name in OUTPUTS if name in _written(request)],
     }
 
 

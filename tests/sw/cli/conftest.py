@@ -22,6 +22,8 @@ def fake_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "slow = tests.sw.driver.fake:open_slow\n"
         "miscounting = tests.sw.driver.fake:open_miscounting\n"
         "hanging = tests.sw.driver.fake:open_hanging\n"
+        "counting = tests.sw.driver.fake_statistics:open_statistics\n"
+        "evicting = tests.sw.driver.fake_statistics:open_small\n"
         "deaf = tests.sw.driver.fake:open_deaf\n"
         "broken = sentinic_not_there.at_all:open\n"
     )

@@ -273,11 +273,11 @@ def test_ctrl_c_is_heard_while_standard_input_is_silent(tmp_path: Path, environm
         (["IN", "--port-map", "2"], "ports must be 0..1 on this card, not 2"),
         (["IN", "--port-map", "eth0=1"], "not 'eth0=1'"),
         (["IN", "--port-map", "0,if1=1"], "not both"),
-        (["IN", "--write", "pcap"], "must be one of packets, jsonl, conn, summary, report, not 'pcap'"),
+        (["IN", "--write", "pcap"], "must be one of packets, jsonl, conn, stats, summary, report, not 'pcap'"),
         (["IN", "--backend", "nope"], "must be one of the installed transports"),
         (["IN", "--backend", "broken"], "needs sentinic_not_there, which is not installed"),
         (["-", "-"], "can be read once only"),
-        (["IN", "--write", ""], "must be one of packets, jsonl, conn, summary, report, not ''"),
+        (["IN", "--write", ""], "must be one of packets, jsonl, conn, stats, summary, report, not ''"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_a_sentence(

@@ -306,7 +306,7 @@ class SoftwareCounter:
         """``crossed`` takes the packets that reach a threshold."""
         self.totals: dict[str, Totals] = {}
         self._rules = []
-        for number, encoded in enumerate(rules):
+        for number, encoded in enumerate(rules, 1):
             totals = self.totals[encoded.rule.name] = Totals()
             self._rules.append(_SoftwareRule(encoded, _RuleRows(encoded, number, totals, sink), crossed))
 

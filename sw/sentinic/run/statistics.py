@@ -1,0 +1,228 @@
+"""Statistics rules as an output of a run: ``stats.jsonl``, a line a rule, interval and group.
+
+``{"rule", "interval", "group", "packets", "bytes", "first", "last", "history", "generation", "final"}``.  Times are
+seconds with nine digits after the point, which JSON readers that use floating point cut short; ``interval`` is when
+the interval began, ``null`` for a rule without one.  ``group`` has the rule's fields by their names.  ``history`` has
+Zeek's letters, small ones against the direction of the group's first packet; of a bidirectional rule ``originator``
+says which end sent that.  ``final``: the rule's last interval.  Lines of a rule, interval and group are one, unless the
+capture's time runs backwards: then they add up.
+"""
+
+import heapq
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sentinic.driver.device import Device
+from sentinic.driver.ring import Bytes, Descriptors, Ring
+from sentinic.driver.rules import Encoded, Rule, encode_all
+from sentinic.driver.statistics import Running, Statistics, are_reports, have_crossing, read_reports
+from sentinic.errors import ConfigError, StageMissingError
+from sentinic.monitor.statistics.counting import (
+    Crossings,
+    ReportCollector,
+    SoftwareCounter,
+    Totals,
+    read_card_crossings,
+)
+from sentinic.monitor.statistics.groups import Rows, group_texts, history_text
+from sentinic.run.files import LineFile
+
+#: Of the ring that reports have to themselves.
+_DESCRIPTORS, _DATA_BYTES = 8192, 8 << 20
+#: Groups that the summary names of each rule.
+_LARGEST = 10
+_PART = 4096
+
+
+def seconds(time: int) -> str:
+    """Nanoseconds as seconds, exactly."""
+    whole, rest = divmod(time, 10**9)
+    return f"{whole}.{rest:09}"
+
+
+class StatisticsOutput:
+    """Counts by rules, on the card as far as it goes, the rest in software on what ring 0 delivers.
+
+    Members
+    -------
+    notes: what to tell about where the rules are counted
+    """
+
+    def __init__(self, device: Device, rules: tuple[Rule, ...], path: Path | None, *, where: str) -> None:
+        """Sets the card's rules, and opens a ring for their reports unless the config uses all.
+
+        ``path`` of ``stats.jsonl``; ``None`` writes none.  Raises :class:`ConfigError` when rules are to be counted in
+        software and ring 0 delivers no bytes of packets.
+        """
+        encoded = encode_all(rules, where)
+        self._stage, reason = _stage_of(device)
+        on_card = rules[: self._stage.shape.rules] if self._stage is not None else ()
+        self._software = encoded[len(on_card) :]
+        if self._software and not device.rings[0].snap_length:
+            raise ConfigError(
+                f"{where}: [[ring]] 0: snap_length must be at least 1 for statistics counted in software ({reason}), "
+                "not 0 (descriptors only)"
+            )
+        self.notes = _notes(len(on_card), len(self._software), reason)
+        self._encoded = encoded
+        self._file = None if path is None else LineFile(path)
+        self._crossed: dict[str, int] = {rule.name: 0 for rule in rules}
+        self._largest: dict[str, list[tuple[int, int, dict[str, Any]]]] = {rule.name: [] for rule in rules}
+        self._collector = ReportCollector(self._rows)
+        self._counter = SoftwareCounter(self._software, self._rows, self._cross)
+        self._running: Mapping[int, Running] = {}
+        self._lines = 0
+        self.ring: Ring | None = None
+        if self._stage is not None and on_card:
+            self.ring = _report_ring(device)
+            self._stage.replace(on_card)
+            self._running = dict(self._stage.running)
+            self._collector.watch(self._running)
+
+    def split(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
+        """Take what is for statistics out of polled descriptors; the packets that are left for the other outputs."""
+        mine = self.ring is not None and ring == self.ring.number
+        reports = are_reports(descriptors)
+        if reports.any():
+            self._collector.take(read_reports(descriptors[reports], data))
+            descriptors = descriptors[~reports]
+        if mine or (self.ring is None and self._running and not ring):
+            for encoded, crossings in read_card_crossings(self._running, descriptors[have_crossing(descriptors)], data):
+                self._cross(encoded, crossings)
+        if mine:
+            return descriptors[:0]
+        if self._software and not ring:
+            self._counter.take(descriptors, data)
+        return descriptors
+
+    def stop(self) -> None:
+        """Have the card report all that it has counted.  The rings must be read meanwhile."""
+        if self._stage is not None:
+            self._stage.replace([])
+            self._stage.settle()
+
+    def finish(self) -> None:
+        """No more comes: write what is left, and close."""
+        try:
+            self._collector.close()
+            self._counter.close()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def summary(self) -> dict[str, Any]:
+        """For ``summary.json``."""
+        on_card = {item.rule.rule.name for item in self._running.values()}
+        rules = []
+        for encoded in self._encoded:
+            name = encoded.rule.name
+            totals = (self._collector if name in on_card else self._counter).totals.get(name, Totals())
+            largest = sorted(self._largest[name], key=lambda item: (-item[0], item[1]))
+            rules.append(
+                {
+                    "name": name,
+                    "counted": "card" if name in on_card else "software",
+                    "report_every_ns": encoded.rule.report_every,
+                    "packets": totals.packets,
+                    "bytes": totals.bytes,
+                    "rows": totals.rows,
+                    "overflow_packets": totals.overflow_packets,
+                    "overflow_bytes": totals.overflow_bytes,
+                    "thresholds_crossed": self._crossed[name],
+                    "largest": [line for _, _, line in largest],
+                }
+            )
+        return {"rules": rules, "reports": self._collector.reports, "reports_lost": self._collector.lost}
+
+    def _cross(self, encoded: Encoded, crossings: Crossings) -> None:
+        self._crossed[encoded.rule.name] += len(crossings.timestamp)
+
+    def _rows(self, encoded: Encoded, rows: Rows) -> None:
+        for first in range(0, len(rows), _PART):
+            part = rows[first : first + _PART]
+            lines = _lines_of(encoded, part)
+            self._keep_largest(encoded, part, lines)
+            if self._file is not None:
+                self._file.append("".join(map(_line, lines)).encode())
+
+    def _keep_largest(self, encoded: Encoded, rows: Rows, lines: list[dict[str, Any]]) -> None:
+        kept = self._largest[encoded.rule.name]
+        for row in np.argsort(-rows["bytes"], kind="stable")[:_LARGEST].tolist():
+            self._lines += 1
+            item = (int(rows["bytes"][row]), -self._lines, lines[row])
+            if len(kept) < _LARGEST:
+                heapq.heappush(kept, item)
+            else:
+                heapq.heappushpop(kept, item)
+
+
+def _stage_of(device: Device) -> tuple[Statistics | None, str]:
+    """The card's stage, and why not all rules are counted there, if they are not."""
+    try:
+        stage = Statistics(device)
+    except StageMissingError as error:
+        return None, str(error)
+    return stage, f"the card holds {stage.shape.rules} rules"
+
+
+def _notes(on_card: int, in_software: int, reason: str) -> list[str]:
+    found = []
+    if on_card:
+        found.append(f"statistics: {on_card} rule{'s' if on_card > 1 else ''} counted on the card")
+    if in_software:
+        what = f"{in_software} rule{'s' if in_software > 1 else ''}"
+        found.append(f"statistics: {what} counted in software, on what ring 0 delivers: {reason}")
+    return found
+
+
+def _report_ring(device: Device) -> Ring | None:
+    """A ring that holds nothing but reports, and packets that cross thresholds; else they come by ring 0."""
+    number = len(device.rings)
+    if number >= device.capabilities.rings:
+        device.rings[0].registers.write("extras", 1, "reports")
+        return None
+    ring = device.open_ring(number, descriptors=_DESCRIPTORS, data_bytes=_DATA_BYTES)
+    ring.registers.write("filter_ports", 0)
+    ring.registers.write("extras", 1, "reports")
+    ring.registers.write("extras", 1, "crossings")
+    ring.enable()
+    return ring
+
+
+def _lines_of(encoded: Encoded, rows: Rows) -> list[dict[str, Any]]:
+    rule = encoded.rule
+    columns = {name: rows[name].tolist() for name in rows.dtype.names or () if name != "key"}
+    lines: list[dict[str, Any]] = []
+    for number, group in enumerate(group_texts(encoded, rows["key"])):
+        line = {
+            "rule": rule.name,
+            "interval": seconds(columns["interval"][number] * rule.report_every) if rule.report_every else None,
+            "group": group,
+            "packets": columns["packets"][number],
+            "bytes": columns["bytes"][number],
+            "first": seconds(columns["first"][number]),
+            "last": seconds(columns["last"][number]),
+            "history": history_text(columns["history"][number]),
+            "generation": columns["generation"][number],
+            "final": columns["final"][number],
+        }
+        if rule.bidirectional:
+            line["originator"] = "destination" if columns["reversed"][number] else "source"
+        lines.append(line)
+    return lines
+
+
+def _line(line: dict[str, Any]) -> str:
+    """Times are numbers in JSON, with all their digits."""
+    parts = []
+    for name, value in line.items():
+        text = value if name in ("interval", "first", "last") and value is not None else _encode(value)
+        parts.append(f'"{name}":{text}')
+    return "{" + ",".join(parts) + "}\n"
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
