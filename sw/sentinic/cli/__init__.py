@@ -36,7 +36,7 @@ exit codes:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; only light modules are imported for it."""
-    from sentinic.cli import build, replay, show
+    from sentinic.cli import build, replay, show, stats
 
     parser = argparse.ArgumentParser(
         prog="sentinic",
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=_Version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (replay, show, build):
+    for module in (replay, stats, show, build):
         module.add_commands(commands)
     return parser
 

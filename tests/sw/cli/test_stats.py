@@ -1,0 +1,132 @@
+"""``sentinic stats``: the newest interval of each rule, the largest groups first, while the file grows."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentinic.cli import main
+from sentinic.cli.stats import Follower
+from tests.sw.cli.captures import frames, pcap, run
+
+
+def line(rule: str, interval: float | None, port: int, packets: int, octets: int) -> dict[str, Any]:
+    return {
+        "rule": rule, "interval": interval, "group": {"tcp_dst": port}, "packets": packets, "bytes": octets,
+        "first": 1.0, "last": 2.0, "history": "SAD", "generation": 1, "final": False,
+    }  # fmt: skip
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(item) + "\n" for item in lines)
+
+
+LINES = [
+    line("web", 1000.0, 80, 5, 500),
+    line("web", 1010.0, 443, 1, 9000),
+    line("web", 1010.0, 8080, 7, 700),
+    line("all", None, 1, 12, 34567),
+]
+
+
+def test_the_newest_interval_is_shown_the_largest_group_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "stats.jsonl", LINES)
+    assert main(["stats", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "web, interval of 1970-01-01 00:16:50.000: 2 groups" in out
+    assert "34,567" in out
+    assert out.index("443") < out.index("8080")
+    assert "500" not in out
+    assert main(["stats", str(tmp_path / "stats.jsonl"), "--by", "packets", "--top", "1", "--rule", "web"]) == 0
+    out = capsys.readouterr().out
+    assert "8080" in out
+    assert "443" not in out
+    assert "34,567" not in out
+
+
+def test_a_file_that_grows_is_read_on_and_one_that_begins_anew_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    write(path, LINES)
+    with path.open("a") as file:
+        file.write('{"rule": "web", ')  # half a line, as it is being written
+    follower = Follower(path)
+    follower.read()
+    assert {name: item.lines for name, item in follower.rules.items()} == {"web": 3, "all": 1}
+    with path.open("a") as file:
+        file.write(json.dumps(line("web", 1020.0, 22, 1, 1)).partition(", ")[2] + "\n")
+    follower.read()
+    assert follower.rules["web"].interval == 1020.0
+    assert [item["group"] for item in follower.rules["web"].groups] == [{"tcp_dst": 22}]
+    path.write_text("")
+    write(path, LINES[:1])
+    follower.read()
+    assert {name: item.lines for name, item in follower.rules.items()} == {"web": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (None, [], "cannot be read: No such file"),
+        ("{}\n", [], "line 1 is not one of statistics"),
+        (json.dumps(LINES[0]) + "\nnonsense\n", [], "line 2 is not one of statistics"),
+        (json.dumps(LINES[0]) + "\n", ["--rule", "mail"], "--rule must be one of the run's rules (web), not 'mail'"),
+        ("", ["--top", "0"], "--top must be at least 1 group, not 0"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, arguments: list[str], message: str
+) -> None:
+    path = tmp_path / "stats.jsonl"
+    if content is not None:
+        path.write_text(content)
+    assert main(["stats", str(path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_a_run_wrote_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.pcap").write_bytes(pcap(frames(40)))
+    (tmp_path / "rules.toml").write_text('[[statistics]]\nname = "[red]ports"\ngroup = ["udp_dst"]\n')
+    arguments = (tmp_path / "in.pcap", "--out", tmp_path, "--config", tmp_path / "rules.toml")
+    assert run(*arguments, backend="counting", write="stats") == 0
+    assert main(["stats", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "[red]ports: 1 group" in out
+    assert "udp_dst" in out
+
+
+def test_on_a_terminal_the_table_follows_the_file_until_ctrl_c(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    write(path, LINES)
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "sentinic", "stats", str(path)]
+    process = subprocess.Popen(command, stdout=slave, stderr=subprocess.PIPE, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    seen = b""
+    try:
+        for wanted in (b"8080", b"31337"):
+            deadline = time.monotonic() + 60
+            while wanted not in seen and time.monotonic() < deadline:
+                seen += os.read(master, 65536)
+            assert wanted in seen
+            write(path, [line("web", 1020.0, 31337, 1, 1)])
+        process.send_signal(signal.SIGINT)
+        while True:  # what it still writes must find somebody who reads
+            try:
+                if not os.read(master, 65536):
+                    break
+            except OSError:
+                break
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        os.close(master)
