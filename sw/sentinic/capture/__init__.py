@@ -10,14 +10,15 @@
 
 - :class:`CaptureReader` reads pcap (micro- and nanosecond, both byte orders, Kuznetzov's records) and pcapng (all
   packet blocks, any time resolution and offset, several interfaces and sections), plain or in gzip, from a path, ``-``
-  or a file object. Times are nanoseconds, rounded down, in 0..2**63-1.
+  or a file object. Times are nanoseconds, rounded down, in 0..2**63-1; others become the nearer end, and are
+  counted.
 - :class:`LinkTable` keeps the link headers of frames that are not Ethernet (:data:`SUPPORTED`).
 - :class:`CaptureWriter` writes pcapng with nanosecond times.
 - :func:`interleave`, :func:`merge` and :func:`gather` make one stream of several.
 
 Not supported: other link types; options of packets (comments, flags, hashes) and other blocks, which are skipped; an
-FCS, where a capture has one, stays with its frame as trailing bytes. Files mapped while they shrink end the process
-with SIGBUS, as with any mapped file.
+FCS, where a capture has one, stays with its frame as trailing bytes. A file that somebody writes to
+meanwhile is read as far as it went when it was opened; one that is cut short delivers what was still there.
 
 Errors are :class:`~sentinic.errors.CaptureError` (reading) and :class:`~sentinic.errors.CaptureWriteError`.
 """

@@ -1,8 +1,7 @@
-"""Where a capture's bytes come from: a mapped file, or a window that slides along a stream."""
+"""Where a capture's bytes come from: a window that slides along a file or a stream."""
 
 import gzip
 import io
-import mmap
 import os
 import select
 import stat
@@ -18,7 +17,7 @@ import numpy.typing as npt
 from sentinic.capture.jit import frozen
 from sentinic.errors import CaptureAccessError, CaptureTruncatedError
 
-#: Bytes read at a time from a stream or out of a compressed file.
+#: Bytes read at a time.
 CHUNK_BYTES = 16 << 20
 #: How long a stream that has delivered something may stay silent before that is passed on, in seconds.
 LINGER_SECONDS = 0.05
@@ -45,29 +44,53 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
-class Mapped:
-    """A regular file mapped into memory, all of it the window."""
+class Blocks:
+    """A regular file, read in blocks of ``CHUNK_BYTES``, as far as it went when it was opened.
 
-    base = 0
+    It is not mapped: a mapped file that somebody cuts short ends the process.
+    """
 
-    def __init__(self, name: str, file: BinaryIO, size: int) -> None:
+    def __init__(self, name: str, file: io.FileIO, size: int) -> None:
+        """``file`` is unbuffered, and stands at its start."""
         self.name = name
-        if size == 0:  # an empty file cannot be mapped
-            self.data = frozen(np.zeros(0, np.uint8))
-            return
-        mapping = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-        if hasattr(mmap, "MADV_SEQUENTIAL"):
-            mapping.madvise(mmap.MADV_SEQUENTIAL)
-        self.data = np.frombuffer(mapping, np.uint8)
+        self.data = frozen(np.zeros(0, np.uint8))
+        self.base = 0
+        self._file = file
+        self._size = size
 
     def more(self, position: int) -> bool:
-        return False
+        end = self.base + len(self.data)
+        kept = self.data[position:]
+        wanted = min(CHUNK_BYTES, self._size - end)
+        if not wanted:
+            return False
+        window = np.empty(len(kept) + wanted, np.uint8)
+        window[: len(kept)] = kept
+        got = 0
+        while got < wanted:
+            try:
+                count = self._file.readinto(window[len(kept) + got :].data)
+            except OSError as error:
+                if got:
+                    break  # it will come again
+                raise CaptureAccessError(self.name, f"cannot be read: {_reason(error)}", offset=end) from error
+            if not count:
+                break
+            got += count
+        if not got:
+            raise CaptureTruncatedError(
+                self.name, f"was cut short while it was read: of {self._size} bytes, {end} were left", offset=end
+            )
+        self.base += position
+        self.data = frozen(window[: len(kept) + got])
+        return True
 
     def fraction(self, position: int) -> float | None:
-        return position / len(self.data) if len(self.data) else 1.0
+        return (self.base + position) / self._size if self._size else 1.0
 
     def close(self) -> None:
-        """The mapping goes when the last batch over it does."""
+        """Batches that were handed out keep their bytes."""
+        self._file.close()
         self.data = frozen(np.zeros(0, np.uint8))
 
 
@@ -192,8 +215,8 @@ def _stream(name: str, file: BinaryIO, *, descriptor: int | None, size: int | No
 def open_source(capture: str | os.PathLike[str] | BinaryIO) -> Source:
     """Open a path, ``-`` for standard input, or a binary file object.
 
-    Regular files are mapped; anything else, and anything that begins as gzip, is read as a stream. Raises
-    :exc:`CaptureAccessError` when it cannot be opened.
+    Regular files are read as far as they go now; anything else, and anything that begins as gzip, is read as a stream
+    to its end. Raises :exc:`CaptureAccessError` when it cannot be opened.
     """
     if not isinstance(capture, (str, os.PathLike)):
         return _stream(str(getattr(capture, "name", "capture")), capture, descriptor=None, size=None)
@@ -211,11 +234,14 @@ def open_source(capture: str | os.PathLike[str] | BinaryIO) -> Source:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         return _stream(name, file, descriptor=file.fileno(), size=None)
-    if file.read(2) == _GZIP_MAGIC:
+    try:
+        packed = file.read(2) == _GZIP_MAGIC
         file.seek(0)
+    except OSError as error:
+        file.close()
+        raise CaptureAccessError(name, f"cannot be read: {_reason(error)}") from error
+    if packed:
         return _stream(name, file, descriptor=None, size=status.st_size)
-    with file:
-        try:
-            return Mapped(name, file, status.st_size)
-        except OSError as error:
-            raise CaptureAccessError(name, f"cannot be mapped: {_reason(error)}") from error
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    return Blocks(name, file, status.st_size)

@@ -2,15 +2,17 @@
 
 import gzip
 import io
+import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sentinic.capture import CaptureReader, sources
-from sentinic.errors import CaptureError
+from sentinic.errors import CaptureError, CaptureTruncatedError
 from tests.sw.capture.builders import (
     FRAME,
     Record,
@@ -20,6 +22,7 @@ from tests.sw.capture.builders import (
     obsolete,
     pcap,
     read,
+    rows,
     section,
     simple,
 )
@@ -90,6 +93,35 @@ def test_a_small_window_changes_nothing_on_damaged_captures(monkeypatch: pytest.
         # the index of a synthetic header counts in order of appearance, and is the same
         assert pieces == whole
         assert (str(fault), type(fault)) == (str(other), type(other))
+
+
+@pytest.mark.parametrize("left", [0, 24, 24 + 76 * 250, 24 + 76 * 250 + 7, 24 + 76 * 999])
+def test_a_file_cut_short_while_it_is_read_gives_what_is_left_and_then_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 4096)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap([Record(index, 0, FRAME) for index in range(1000)]))
+    reader = CaptureReader(path)
+    first = next(iter(reader))
+    os.truncate(path, left)
+    seen, error = read(reader)
+    assert [frame.time for frame in rows(first) + seen] == [n * 10**9 for n in range(len(first) + len(seen))]
+    assert len(first) + len(seen) == max(len(first), (left - 24) // 76)
+    assert isinstance(error, CaptureTruncatedError)
+    end = max(left, 4096)  # what was read before stays
+    assert str(error) == f"{path}: byte {end}: was cut short while it was read: of 76024 bytes, {end} were left"
+
+
+def test_a_file_that_grows_is_read_as_far_as_it_went_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 4096)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap([Record(index, 0, FRAME) for index in range(100)]))
+    reader = CaptureReader(path)
+    with path.open("ab") as file:
+        file.write(bytes(1000))
+    seen, error = read(reader)
+    assert (len(seen), error, reader.fraction) == (100, None, 1.0)
 
 
 @pytest.mark.slow

@@ -57,14 +57,19 @@ def written(path: Path) -> list[tuple[int, bytes]]:
         return [(round(float(stamp) * 1e6), octets) for stamp, octets in dpkt.pcapng.Reader(file)]
 
 
-def interrupted(process: "subprocess.Popen[str]", out: Path, number: int = signal.SIGINT) -> tuple[int, str]:
-    """Wait until packets are on disk, send a signal, and give exit code and standard error."""
+def begun(process: "subprocess.Popen[str]", out: Path) -> None:
+    """Wait until packets are on disk."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if (out / "packets.pcapng").exists() and (out / "packets.pcapng").stat().st_size > 5000:
             break
         assert process.poll() is None
         time.sleep(0.01)
+
+
+def interrupted(process: "subprocess.Popen[str]", out: Path, number: int = signal.SIGINT) -> tuple[int, str]:
+    """Wait until packets are on disk, send a signal, and give exit code and standard error."""
+    begun(process, out)
     os.kill(process.pid, number)
     _, error = process.communicate(timeout=60)
     return process.returncode, error

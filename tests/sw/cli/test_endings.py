@@ -12,7 +12,7 @@ import pytest
 
 from sentinic.cli import main
 from sentinic.driver.memory import SHARED_FOLDER
-from tests.sw.cli.captures import frames, interrupted, pcap, run, written
+from tests.sw.cli.captures import begun, frames, interrupted, pcap, run, written
 
 
 @pytest.fixture
@@ -237,6 +237,33 @@ def test_standard_input_that_breaks_off_ends_the_run_with_all_frames_before(
     assert done.returncode == 3
     assert b"packet 40, byte " in done.stderr
     assert len(written(out / "packets.pcapng")) == 39
+
+
+def test_a_capture_that_is_cut_short_while_it_is_read_ends_the_run_with_a_sentence(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    path, out = tmp_path / "in.pcap", tmp_path / "out"
+    path.write_bytes(pcap(frames(4) * 20_000))
+    program = (
+        "import sys; from sentinic.capture import sources; sources.CHUNK_BYTES = 1 << 16; "
+        "from sentinic.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, "run", path, "--out", out, "--backend", "slow"]
+    process = subprocess.Popen(
+        [*command, "--write", "packets,summary", "-q"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    begun(process, out)
+    os.truncate(path, 1 << 20)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert error.startswith(f"sentinic: {path}: byte ")
+    assert ": was cut short while it was read: of " in error
+    assert error.count("\n") == 1
+    whole = [octets for _, octets in written(out / "packets.pcapng")]
+    assert 0 < len(whole) < 80_000
+    assert whole == (frames(4) * 20_000)[: len(whole)]
+    assert json.loads((out / "summary.json").read_text())["frames"] == len(whole)
+    assert left_by(process.pid) == []
 
 
 def test_ctrl_c_is_heard_while_standard_input_is_silent(tmp_path: Path, environment: dict[str, str]) -> None:
