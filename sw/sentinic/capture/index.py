@@ -18,7 +18,7 @@ from sentinic.capture.jit import I32, I64, U8, U32, U64, jit
 FRAME_LIMIT = 262_144
 #: A pcapng block may be this long, in bytes, as in Wireshark.
 BLOCK_LIMIT = 16 << 20
-#: Wire times stay below this many nanoseconds (the year 2262), so that differences fit 64 signed bits.
+#: No wire time is beyond this many nanoseconds (the year 2262), so that differences fit 64 signed bits.
 TIME_LIMIT = (1 << 63) - 1
 
 ETHERNET = 1
@@ -53,7 +53,7 @@ INTERFACE_DTYPE = np.dtype(
 )
 
 #: Entries of the ``tally`` array.
-BYTES, BACKWARDS, CLAMPED, LAST_TIME, WRAP, TALLY_SIZE = range(6)
+BYTES, BACKWARDS, CLAMPED, LAST_TIME, WRAP, OUTSIDE, FIRST_OUTSIDE, TALLY_SIZE = range(8)
 
 # The synthetic Ethernet header's two MAC addresses: 02:53:4e:54:49:43 and 02:53 with a 32-bit index (see links.py).
 MAGIC_A = 0x02534E54
@@ -185,8 +185,8 @@ def index_pcap(
 
 
 @jit
-def nanoseconds(high: int, low: int, unit: int, factor: int, shift: int) -> int:
-    """A pcapng time as nanoseconds, rounded down and kept within 0..TIME_LIMIT."""
+def nanoseconds(high: int, low: int, unit: int, factor: int, shift: int) -> tuple[int, bool]:
+    """A pcapng time as nanoseconds, rounded down and kept within 0..TIME_LIMIT; and whether it was outside."""
     # seconds and a fraction apart, so that nothing in between passes 63 bits
     ticks = (np.uint64(high) << np.uint64(32)) | np.uint64(low)
     most = np.uint64(1 << 62)
@@ -216,10 +216,11 @@ def nanoseconds(high: int, low: int, unit: int, factor: int, shift: int) -> int:
     # both now below 2**62 in size, so that the sum is exact
     seconds += min(max(shift, -(1 << 62)), (1 << 62) - 1)
     if seconds < 0:
-        return 0
-    if seconds >= TIME_LIMIT // 1_000_000_000:
-        return TIME_LIMIT
-    return seconds * 1_000_000_000 + fraction  # type: ignore[no-any-return]
+        return 0, True
+    last = TIME_LIMIT // 1_000_000_000
+    if seconds > last or (seconds == last and fraction > TIME_LIMIT % 1_000_000_000):
+        return TIME_LIMIT, True
+    return seconds * 1_000_000_000 + fraction, False
 
 
 @jit
@@ -281,12 +282,12 @@ def index_pcapng(
                     captured = min(captured, interface["snap"])
                 elif original > size - 16:
                     return row, position, Status.BLOCK_FRAME.value, original
-                time = tally[LAST_TIME]
+                time, outside = tally[LAST_TIME], False
                 start = position + 12
             else:
                 captured = _u32(data, position + 20, big)
                 original = _u32(data, position + 24, big)
-                time = nanoseconds(
+                time, outside = nanoseconds(
                     _u32(data, position + 12, big),
                     _u32(data, position + 16, big),
                     interface["unit"],
@@ -300,6 +301,10 @@ def index_pcapng(
                 return row, position, Status.LENGTH.value, captured
             if interface["supported"] == 0:
                 return row, position, Status.LINK.value, first_interface + number
+            if outside:
+                if tally[OUTSIDE] == 0:
+                    tally[FIRST_OUTSIDE] = row
+                tally[OUTSIDE] += 1
             _store(
                 data, offset, length, wire_length, timestamp, port, link, tally,
                 row, start, captured, original, time, interface["link"], interface["port"],

@@ -12,8 +12,10 @@ from sentinic.capture.index import (
     BLOCK_LIMIT,
     BYTES,
     CLAMPED,
+    FIRST_OUTSIDE,
     FRAME_LIMIT,
     INTERFACE_DTYPE,
+    OUTSIDE,
     TALLY_SIZE,
     WRAP,
     Columns,
@@ -50,15 +52,17 @@ class CaptureReader:
     ``capture``: a path, ``-`` for standard input, or a binary file object; gzip is recognised by its first bytes.
     ``port``: the ingress port of all frames, or of each interface by its number (counted over all sections of a
     pcapng, from 0; others get port 0). ``links``: the table that takes non-Ethernet link headers; give readers whose
-    frames end in one output the same. The batches of a mapped Ethernet file share the mapping, without a copy.
+    frames end in one output the same. Batches of Ethernet frames refer to what
+    was read, without a copy.
 
     Raises :class:`~sentinic.errors.CaptureError`: at once when the capture cannot be opened, and while iterating, after
     every frame before the fault was yielded.
 
     Attributes, valid for what has been yielded: ``name``; ``format`` ('pcap', 'pcapng', '' before the first batch);
     ``frames``; ``bytes`` captured; ``backwards``, frames earlier than the one before, and the number of the first
-    of them, counted from 1, as ``first_backwards``; ``clamped``, frames whose original length was given as less than
-    what was captured.
+    of them, counted from 1, as ``first_backwards``; ``outside``, frames whose time was not in 0..2**63-1 ns and is the
+    nearer end of that now, and the first as ``first_outside``; ``clamped``, frames whose original length was given as
+    less than what was captured.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class CaptureReader:
         self.bytes = 0
         self.backwards = 0
         self.first_backwards: int | None = None
+        self.outside = 0
+        self.first_outside: int | None = None
         self.clamped = 0
         self._port = port
         self._batch_frames = batch_frames
@@ -150,7 +156,7 @@ class CaptureReader:
         left = len(self._source.data) - self._position
         return CaptureTruncatedError(
             self.name,
-            f"the capture ends in a {what}: {left} bytes are left of {needed}",
+            f"the capture ends in a {what}: {left} {'byte is' if left == 1 else 'bytes are'} left of {needed}",
             offset=self._offset,
             packet=self._packet if what == "packet" else None,
         )
@@ -166,9 +172,12 @@ class CaptureReader:
             times = np.append(self._latest, columns.timestamp[:count])
             self.first_backwards = self.frames + 1 + int(np.argmax(times[1:] < times[:-1]))
         self._latest = columns.timestamp[count - 1] if count else self._latest
+        if tally[OUTSIDE] and self.first_outside is None:
+            self.first_outside = self.frames + 1 + int(tally[FIRST_OUTSIDE])
         self.frames += count
         self.bytes += int(tally[BYTES])
         self.backwards += int(tally[BACKWARDS])
+        self.outside += int(tally[OUTSIDE])
         self.clamped += int(tally[CLAMPED])
         self._row = 0
         # a short batch must not keep the memory of a long one
@@ -176,7 +185,7 @@ class CaptureReader:
         self._columns = columns if keep else Columns.allocate(0)
         if tally[WRAP]:
             data, columns = self.links.wrap(data, columns, count)
-        tally[[BYTES, BACKWARDS, CLAMPED, WRAP]] = 0
+        tally[[BYTES, BACKWARDS, OUTSIDE, CLAMPED, WRAP]] = 0
         return FrameBatch(
             data,
             columns.offset[:count].copy() if keep else columns.offset[:count],

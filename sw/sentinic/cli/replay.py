@@ -286,6 +286,9 @@ def _notes(summary: "dict[str, Any]") -> "Iterator[str]":
         if backwards:
             first = f"first packet {capture['first_backwards']}"
             yield f"{name}: frames earlier than the one before: {backwards:,}, {first}; times stay as they are"
+        if capture["outside"]:
+            outside = f"{capture['outside']:,}, first packet {capture['first_outside']}"
+            yield f"{name}: time stamps before 1970 or after 2262: {outside}; set to the nearer end"
         if clamped:
             yield f"{name}: frames longer than said to be on the wire: {clamped:,}; the bytes that are there count"
     if summary["frames_empty"]:

@@ -242,6 +242,8 @@ def _summary(
                 "bytes": reader.bytes,
                 "backwards": reader.backwards,
                 "first_backwards": reader.first_backwards,
+                "outside": reader.outside,
+                "first_outside": reader.first_outside,
                 "clamped": reader.clamped,
             }
             for reader in readers

@@ -71,6 +71,23 @@ def test_interfaces_keep_their_resolution_offset_and_port(tmp_path: Path) -> Non
     assert batches[0].port.tolist() == [1, 0, 0, 1]
 
 
+def test_times_that_do_not_fit_become_the_nearer_end_and_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.pcapng"
+    content = section() + interface() + interface(shift=-2000) + interface(resolution=9) + interface(shift=2**63 - 1)
+    last = 2**63 - 1
+    given = [(0, 5), (1, 1_999_999_999), (1, 2_000_000_000), (2, last), (2, last + 1), (0, 2**64 - 1), (3, 0)]
+    content += b"".join(enhanced(FRAME, ticks, number=number) for number, ticks in given) + simple(FRAME)
+    path.write_bytes(content)
+    for rows in (100, 1):  # in one batch, and each frame in one of its own
+        reader = CaptureReader(path, batch_frames=rows)
+        times = [int(time) for batch in reader for time in batch.timestamp]
+        assert times == [5000, 0, 0, last, last, last, last, last]
+        assert (reader.outside, reader.first_outside) == (4, 2)
+    path.write_bytes(section() + interface() + enhanced(FRAME, 1))
+    reader = CaptureReader(path)
+    assert (len(list(reader)), reader.outside, reader.first_outside) == (1, 0, None)
+
+
 def test_sections_have_their_own_byte_order_and_interfaces(tmp_path: Path) -> None:
     path = tmp_path / "a.pcapng"
     content = section("<") + interface("<") + enhanced(FRAME, 1, "<")
@@ -109,13 +126,14 @@ def test_times_are_those_of_exact_fractions_rounded_down(resolution: int, ticks:
     unit = Fraction(1, 2 ** (resolution & 127)) if resolution & 128 else Fraction(1, 10**resolution)
     for seconds in (0, shift >> 30, shift):
         exact = int((ticks * unit + seconds) * 10**9 // 1)
-        got = nanoseconds(ticks >> 32, ticks & 0xFFFFFFFF, *_resolution(resolution), seconds)
+        got, outside = nanoseconds(ticks >> 32, ticks & 0xFFFFFFFF, *_resolution(resolution), seconds)
         # 10^-28 s is documented to read as nothing, though its last bit is worth a nanosecond
         slack = 1 if resolution == 28 else 0
-        if exact >= TIME_LIMIT // 10**9 * 10**9:
-            assert got == TIME_LIMIT
+        assert outside == (not 0 <= exact <= TIME_LIMIT)
+        if outside:
+            assert got == (0 if exact < 0 else TIME_LIMIT)
         else:
-            assert max(exact, 0) - slack <= got <= max(exact, 0)
+            assert exact - slack <= got <= exact
 
 
 # --- faults

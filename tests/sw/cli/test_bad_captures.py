@@ -21,6 +21,7 @@ BAD = {
     "empty": (b"", 0, "is empty: a capture has a header of at least 24 bytes"),
     "file header cut": (PCAP[:10], 0, "byte 0: the capture ends in a file header: 10 bytes are left of 24"),
     "record header cut": (PCAP[:FIFTH + 9], 4, f"packet 5, byte {FIFTH}: the capture ends in a packet: 9 bytes"),
+    "byte left": (PCAP[:FIFTH + 1], 4, f"packet 5, byte {FIFTH}: the capture ends in a packet: 1 byte is left of 16"),
     "packet cut": (PCAP[:-1], 19, "packet 20, byte 1487: the capture ends in a packet: 76 bytes are left of 77"),
     "no capture": (b"GET / HTTP/1.1\r\n\r\n", 0, "byte 0: not a capture: it begins with 47 45 54 20; supported are"),
     "version": (PCAP[:4] + b"\x09\0" + PCAP[6:], 0, "byte 0: pcap version 9.4; supported is 2"),
@@ -84,6 +85,21 @@ def test_times_that_run_backwards_are_kept_and_told(tmp_path: Path, capsys: pyte
     assert [stamp for stamp, _ in written(out / "packets.pcapng")] == [second * 1_000_000 for second in seconds]
     (capture,) = json.loads((out / "summary.json").read_text())["captures"]
     assert (capture["backwards"], capture["first_backwards"]) == (2, 3)
+
+
+def test_times_out_of_range_are_set_to_the_nearer_end_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "in.pcapng", tmp_path / "out"
+    content = section() + interface() + interface(shift=-10) + enhanced(FRAME, 7_000_000)
+    path.write_bytes(content + enhanced(FRAME, 9_000_000, number=1) + enhanced(FRAME, 2**64 - 1))
+    code, notes = closing(path, out, capsys)
+    assert code == 0
+    assert f"{path}: time stamps before 1970 or after 2262: 2, first packet 2; set to the nearer end" in notes
+    (capture,) = json.loads((out / "summary.json").read_text())["captures"]
+    assert (capture["outside"], capture["first_outside"]) == (2, 2)
+    stamps = [stamp for stamp, _ in written(out / "packets.pcapng")]
+    assert stamps[:2] == [7_000_000, 0]
 
 
 def test_frames_cut_by_a_snap_length_keep_their_length_on_the_wire(

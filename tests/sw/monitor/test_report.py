@@ -52,7 +52,7 @@ def summary_of(frames: int = 0, dropped: int = 0, **changes: Any) -> dict[str, A
         "backend": "native",
         "abi_version": "1.0",
         "written": "2026-11-21T10:00:00Z",
-        "captures": [capture | {"backwards": 0, "clamped": 0}],
+        "captures": [capture | {"backwards": 0, "outside": 0, "clamped": 0}],
         "ended": "complete",
         "error": None,
         "frames": frames + dropped,
@@ -233,14 +233,18 @@ def test_what_went_wrong_stands_first() -> None:
 
 
 def test_what_is_odd_about_a_capture_stands_beside_it() -> None:
-    capture = {"name": "odd.pcap", "format": "pcap", "frames": 9, "bytes": 540, "backwards": 2, "clamped": 1}
+    capture = {"name": "odd.pcap", "format": "pcap", "frames": 9, "bytes": 540}
+    capture |= {"backwards": 2, "outside": 3, "clamped": 1}
     page = words(render_report(summary_of(9, captures=[capture]), None))
-    assert "time ran backwards 2 times; 1 frame longer than said to be on the wire" in page
-    assert "out of range" not in page
+    remarks = "time ran backwards 2 times; 3 time stamps before 1970 or after 2262, set to the nearer end; "
+    assert f"{remarks}1 frame longer than said to be on the wire" in page
+    usual = words(render_report(summary_of(9), None))
+    assert "backwards" not in usual
+    assert "before 1970" not in usual
 
 
 def test_hostile_strings_stay_text() -> None:
-    hostile = {"name": HOSTILE, "format": HOSTILE, "frames": 1, "bytes": 1, "backwards": 2, "clamped": 1}
+    hostile = {"name": HOSTILE, "format": HOSTILE, "frames": 1, "bytes": 1, "backwards": 2, "outside": 3, "clamped": 1}
     ring = summary_of()["rings"][0] | {"name": HOSTILE}
     summary = summary_of(
         3, captures=[hostile], rings=[ring], profile=HOSTILE, backend=HOSTILE, abi_version=HOSTILE,

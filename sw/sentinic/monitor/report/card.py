@@ -110,6 +110,8 @@ def _remarks(capture: dict[str, Any]) -> str:
     remarks = []
     if capture["backwards"]:
         remarks.append(f"time ran backwards {counted(capture['backwards'], 'time')}")
+    if capture["outside"]:
+        remarks.append(f"{counted(capture['outside'], 'time stamp')} before 1970 or after 2262, set to the nearer end")
     if capture["clamped"]:
         remarks.append(f"{counted(capture['clamped'], 'frame')} longer than said to be on the wire")
     return "; ".join(remarks) or "–"
