@@ -122,6 +122,11 @@ class CaptureReader:
         """How much of the capture was read, 0 to 1; None for a stream of unknown length."""
         return self._source.fraction(self._position)
 
+    @property
+    def interfaces(self) -> int:
+        """Interfaces that a pcapng has described so far, over all sections; a pcap has none."""
+        return self._interface_end
+
     # --- bytes
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinic.abi.profiles import PROFILES
+from sentinic.cli.arguments import path_of
 
 
 def add_commands(commands: Any) -> None:
@@ -15,7 +16,7 @@ def add_commands(commands: Any) -> None:
         description="Write the card's Verilog, one file, top module 'card'. Needs the extra 'hdl'.",
     )
     parser.add_argument("--profile", choices=list(PROFILES), default="wide", help="(default: %(default)s)")
-    parser.add_argument("--out", metavar="FILE.v", type=Path, required=True)
+    parser.add_argument("--out", metavar="FILE.v", type=path_of, required=True)
     parser.set_defaults(command=_rtl)
     parser = commands.add_parser(
         "synth",
@@ -25,7 +26,9 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--profile", choices=list(PROFILES), default="board", help="(default: %(default)s)")
     parser.add_argument("--board", metavar="NAME", default="ecpix5", help="ECP5-85 board (default: %(default)s)")
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("build/synth"), help="(default: %(default)s)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=path_of, default=Path("build/synth"), help="(default: %(default)s)"
+    )
     parser.set_defaults(command=_synth)
 
 

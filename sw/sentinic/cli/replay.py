@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentinic.abi.profiles import PROFILES
+from sentinic.cli.arguments import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,7 @@ def add_commands(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("captures", metavar="CAPTURE", nargs="+", help="pcap or pcapng file, or '-'")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write to; made if needed")
+    parser.add_argument("--out", metavar="DIR", type=path_of, required=True, help="folder to write to; made if needed")
     parser.add_argument(
         "--profile", choices=list(PROFILES), default="wide", help="which build of the card (default: %(default)s)"
     )
@@ -83,7 +83,7 @@ def add_commands(commands: Any) -> None:
         default="native",
         help="how the card is run: native (fast) or cocotb (the verification bench) (default: %(default)s)",
     )
-    parser.add_argument("--config", metavar="FILE.toml", type=Path, help="set the card and its rings up (see below)")
+    parser.add_argument("--config", metavar="FILE.toml", type=path_of, help="set the card and its rings up (see below)")
     parser.add_argument("--port-map", metavar="MAP", help="which ingress port frames come in by (see below)")
     parser.add_argument(
         "--tags",
@@ -106,7 +106,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--wave",
         metavar="FILE.fst",
-        type=Path,
+        type=path_of,
         help="write waveforms, and FILE.gtkw to look at them with GTKWave; slows the card down",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar, no closing lines")
@@ -143,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
 def _request(options: argparse.Namespace) -> "Replay":
     from sentinic.driver.config import Config, load
     from sentinic.errors import ConfigError
+    from sentinic.run.port_map import parse
     from sentinic.run.session import DEFAULT_OUTPUTS, Replay
 
     write = DEFAULT_OUTPUTS if options.write is None else tuple(item.strip() for item in options.write.split(","))
@@ -151,7 +152,7 @@ def _request(options: argparse.Namespace) -> "Replay":
             raise ConfigError(f"--write: each output must be one of {', '.join(_OUTPUTS)}, not {item!r}")
     if options.captures.count("-") > 1:
         raise ConfigError("standard input, '-', can be read once only")
-    ports, interfaces = _port_map(options.port_map)
+    ports, interfaces = parse(options.port_map, len(options.captures))
     return Replay(
         captures=options.captures,
         folder=options.out,
@@ -166,30 +167,6 @@ def _request(options: argparse.Namespace) -> "Replay":
         ignore_checksums=options.ignore_checksums,
         backend_options={"wave": options.wave} if options.wave else {},
     )
-
-
-def _port_map(text: str | None) -> tuple[tuple[int, ...], dict[int, int] | None]:
-    """Ports by capture, or by interface.  Raises :class:`ConfigError` for anything else."""
-    from sentinic.errors import ConfigError
-
-    if text is None:
-        return (0,), None
-    ports: list[int] = []
-    interfaces: dict[int, int] = {}
-    for item in text.split(","):
-        interface, equals, port = item.strip().rpartition("=")
-        number = interface.removeprefix("if")
-        if not port.isdecimal() or (equals and not (interface.startswith("if") and number.isdecimal())):
-            raise ConfigError(
-                f"--port-map: each part must be a port, as 0, or an interface's, as if0=1, not {item.strip()!r}"
-            )
-        if equals:
-            interfaces[int(number)] = int(port)
-        else:
-            ports.append(int(port))
-    if ports and interfaces:
-        raise ConfigError("--port-map: name ports by capture or by interface, not both")
-    return tuple(ports) or (0,), interfaces or None
 
 
 def _positive(text: str) -> int:

@@ -13,6 +13,7 @@ from sentinic.driver.config import Config
 from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
 from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError, TransportError
+from sentinic.run import port_map
 from sentinic.run.files import prepare_folder, refuse_overwriting, remove, write_whole
 from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
 from sentinic.run.pipeline import Outcome, Pipeline, Progress
@@ -81,6 +82,8 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
     result, after all outputs were written with what was delivered until then.
     """
     _check_outputs(request)
+    if request.interfaces is not None:
+        port_map.check_files(request.captures, request.interfaces)
     prepare_folder(request.folder)
     refuse_overwriting(request.captures, [request.folder / OUTPUTS[name] for name in request.write])
     links = LinkTable()
@@ -157,7 +160,8 @@ def _open_captures(request: Replay, links: LinkTable) -> list[CaptureReader]:
 
 def _batches(readers: Sequence[CaptureReader], request: Replay) -> Iterable[Any]:
     ports = request.ports
-    return interleave((ports[min(number, len(ports) - 1)], reader) for number, reader in enumerate(readers))
+    batches = interleave((ports[min(number, len(ports) - 1)], reader) for number, reader in enumerate(readers))
+    return batches if request.interfaces is None else port_map.checked(batches, readers, request.interfaces)
 
 
 def _with_fraction(

@@ -12,7 +12,11 @@ import pytest
 
 from sentinic.cli import main
 from sentinic.driver.memory import SHARED_FOLDER
+from tests.sw.capture.builders import FRAME, enhanced, interface, section
 from tests.sw.cli.captures import begun, frames, interrupted, pcap, run, written
+
+#: A capture whose second interface is described after frames of the first.
+LATE = section() + interface() + enhanced(FRAME, 1) * 5 + interface() + enhanced(FRAME, 2, number=1)
 
 
 @pytest.fixture
@@ -300,6 +304,11 @@ def test_ctrl_c_is_heard_while_standard_input_is_silent(tmp_path: Path, environm
         (["IN", "--port-map", "2"], "ports must be 0..1 on this card, not 2"),
         (["IN", "--port-map", "eth0=1"], "not 'eth0=1'"),
         (["IN", "--port-map", "0,if1=1"], "not both"),
+        (["IN", "--port-map", "0,1"], "ports must be at most as many as captures: 2 for 1 capture"),
+        (["NG", "--port-map", "if0=0,if1=1,if0=1"], "interface 0 may be named once, not twice"),
+        (["IN", "--port-map", "if0=1"], "in.pcap is pcap, which has no interfaces: name ports by capture, as 0"),
+        (["NG", "IN", "--port-map", "if0=1"], "in.pcap is pcap, which has no interfaces"),
+        (["NG", "--port-map", "if0=0,if2=1"], "there is no interface 2: the captures describe interfaces 0..1"),
         (["IN", "--write", "pcap"], "must be one of packets, jsonl, conn, stats, summary, report, not 'pcap'"),
         (["IN", "--backend", "nope"], "must be one of the installed transports"),
         (["IN", "--backend", "broken"], "needs sentinic_not_there, which is not installed"),
@@ -310,12 +319,52 @@ def test_ctrl_c_is_heard_while_standard_input_is_silent(tmp_path: Path, environm
 def test_what_cannot_be_run_is_said_in_a_sentence(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    words = [str(capture) if item == "IN" else item for item in arguments]
+    (tmp_path / "in.pcapng").write_bytes(LATE)
+    files = {"IN": str(capture), "NG": str(tmp_path / "in.pcapng")}
+    words = [files.get(item, item) for item in arguments]
     backend = [] if "--backend" in words else ["--backend", "fake"]
     assert main(["run", *words, "--out", str(tmp_path / "out"), *backend, "-q"]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_an_interface_described_late_is_found(tmp_path: Path) -> None:
+    (tmp_path / "in.pcapng").write_bytes(LATE)
+    assert run(tmp_path / "in.pcapng", "--out", tmp_path / "out", "--port-map", "if1=1") == 0
+    counters = json.loads((tmp_path / "out/summary.json").read_text())["counters"]
+    assert (counters["port0.received"], counters["port1.received"]) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "delivered"),
+    [(LATE, "there is no interface 2: the captures describe interfaces 0..1", 6), (pcap(frames(3)), "is pcap", 0)],
+)
+def test_interfaces_of_standard_input_are_judged_as_it_is_read(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    message: str,
+    delivered: int,
+) -> None:
+    (tmp_path / "in").write_bytes(content)
+    with (tmp_path / "in").open() as standard_input:
+        monkeypatch.setattr(sys, "stdin", standard_input)
+        assert run("-", "--out", tmp_path / "out", "--port-map", "if0=0,if2=1") == 3
+    assert message in capsys.readouterr().err
+    assert len(written(tmp_path / "out/packets.pcapng")) == delivered
+
+
+@pytest.mark.parametrize("arguments", [["run", "IN", "--out", ""], ["rtl", "--out", ""], ["synth", "--out", ""]])
+def test_an_empty_path_is_not_taken_for_the_present_folder(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "argument --out: must be a path, not ''" in capsys.readouterr().err
 
 
 def test_a_profile_that_is_not_there_is_refused(capture: Path, tmp_path: Path) -> None:
