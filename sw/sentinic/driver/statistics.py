@@ -11,6 +11,7 @@
 """
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,6 +41,10 @@ CROSSING_DTYPE = record_dtype(CROSSING.record)
 _ABSENT = (0, 0xFFFF_FFFF)
 #: How long a change may take: cycles at a time, and how many times.  A sweep of the largest table takes 10,000.
 _WAIT_CYCLES, _WAIT_STEPS = 1000, 10_000
+#: Steps without a new descriptor after which no report is on its way any more.
+_QUIET_STEPS = 4
+#: How long a consumer of a full ring is left alone.
+_FULL_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -124,12 +129,34 @@ class Statistics:
         self._check_number(number)
         self._apply(number, "report")
 
-    def settle(self) -> None:
-        """Wait until no change is pending and no group is being reported; consumers must take reports meanwhile.
+    @property
+    def busy(self) -> bool:
+        """Whether a change is pending or groups are being reported."""
+        return bool(self._registers.read("status", "pending") or self._registers.read("status", "sweeping"))
 
-        Raises :class:`DeviceError` when that does not come to an end.
+    def settle(self) -> None:
+        """Wait until no change is pending and all that is to be reported is in the rings.
+
+        Consumers must take reports meanwhile: those that find no room in a ring wait.  Raises :class:`DeviceError` when
+        that does not come to an end.
         """
         self._wait("sweeping")
+        device = self._device
+        heads: list[int] = []
+        quiet = 0
+        for _ in range(_WAIT_STEPS):
+            device.forward()
+            device.transport.step(_WAIT_CYCLES)
+            before, heads = heads, [ring.head() for ring in device.rings.values()]
+            full = any(0 in ring.room() for ring in device.rings.values())
+            quiet = 0 if full or heads != before else quiet + 1
+            if quiet == _QUIET_STEPS:
+                return
+            if full:
+                time.sleep(_FULL_SECONDS)
+        raise DeviceError(
+            f"statistics: reports still come after {_WAIT_STEPS} times {_WAIT_CYCLES} cycles, or nobody reads"
+        )
 
     def _check_number(self, number: int) -> None:
         if not 0 <= number < self.shape.rules:

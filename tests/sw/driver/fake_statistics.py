@@ -7,7 +7,6 @@ import numpy as np
 
 from sentinic.abi.counters import counter_names
 from sentinic.abi.descriptor import DESCRIPTOR, SLOT_ALIGNMENT
-from sentinic.abi.profiles import PROFILES
 from sentinic.abi.registers import COUNTERS_BASE, RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS, STATISTICS
 from sentinic.errors import TransportError
 from tests.reference.card import Frame
@@ -22,6 +21,8 @@ _EVERYTHING = {
     "sample": 1,
     "spread_count": 0,
 }
+#: Rules, how many of them share a table, groups in all tables.
+_SHAPES = {"wide": (16, 1, 65_536), "board": (4, 4, 1024)}
 _APPLY, _SHAPE, _STATUS = (STATISTICS.address(name) for name in ("apply", "shape", "status"))
 
 
@@ -33,13 +34,10 @@ class StatisticsTransport(FakeTransport):
 
     def __init__(self, profile: str = "wide", *, stuck: bool = False, slow: int = 0, **options: object) -> None:
         super().__init__(profile)
-        shape = PROFILES[profile]
-        self.statistics = StatisticsModel(
-            **{"rules": shape.statistics_rules, "shared": shape.statistics_rules_a_table, **options}  # type: ignore[arg-type]
-        )
+        rules, shared, groups = _SHAPES[profile]
+        self.statistics = StatisticsModel(**{"rules": rules, "shared": shared, **options})  # type: ignore[arg-type]
         model = self.statistics
-        groups = shape.statistics_groups.bit_length() - 1
-        self.words[_SHAPE] = model.count | groups << 8 | model.shared << 16
+        self.words[_SHAPE] = model.count | (groups.bit_length() - 1) << 8 | model.shared << 16
         self.stuck, self.slow, self._slowly = stuck, slow, 0
         self.reports_lost = 0
         self.reports: Counter[int] = Counter()  # by ring

@@ -128,6 +128,24 @@ def test_a_change_is_waited_for_and_not_for_ever(monkeypatch: pytest.MonkeyPatch
     assert time.monotonic() - begin < 60
 
 
+def test_settling_waits_for_whoever_reads_a_full_ring_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_WAIT_STEPS", 50)
+    device = Device(StatisticsTransport())
+    ring = device.open_ring(0, descriptors=64, data_bytes=1 << 17)
+    ring.enable()
+    device.enable()
+    statistics = Statistics(device)
+    device.transport.send(batch(random_frames(2, 60)))
+    device.transport.step()
+    assert ring.room()[0] == 0
+    with pytest.raises(DeviceError, match="after 50 times 1000 cycles, or nobody reads"):
+        statistics.settle()
+    descriptors, _ = ring.poll()
+    ring.release(len(descriptors))
+    statistics.settle()
+    assert not statistics.busy
+
+
 def test_reports_are_read_as_their_bytes_say() -> None:
     transport = StatisticsTransport()
     device = Device(transport)

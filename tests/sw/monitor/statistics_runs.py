@@ -22,9 +22,9 @@ Counts = tuple[int, int, int, int, str]
 Found = dict[Key, Counts]
 
 
-def rule_of(spec: RuleSpec, **options: Any) -> Rule:
+def rule_of(spec: RuleSpec, name: str = "r", **options: Any) -> Rule:
     return Rule(
-        "r", spec.match, spec.group, report_every=spec.report_every, bidirectional=spec.bidirectional, **options
+        name, spec.match, spec.group, report_every=spec.report_every, bidirectional=spec.bidirectional, **options
     )
 
 
@@ -72,40 +72,61 @@ def by_software(rule: Encoded, frames: Sequence[Frame], part: int = 50) -> tuple
 
 def by_card(rule: Rule, frames: Sequence[Frame], part: int = 50, **options: Any) -> tuple[Found, ReportCollector]:
     """``options`` are those of the card's model."""
-    gathered = Gathered()
-    collector = ReportCollector(gathered)
     device = Device(StatisticsTransport(**options))
     try:
-        ring = device.open_ring(0, descriptors=1024, data_bytes=1 << 20)
-        ring.registers.write("filter_ports", 0)
-        ring.registers.write("extras", 1, "reports")
-        ring.enable()
-        device.enable()
-        statistics = Statistics(device)
-        statistics.set(1, rule)
-        collector.watch(statistics.running)
-
-        def drain() -> None:
-            while True:
-                descriptors, data = ring.poll()
-                if not len(descriptors):
-                    return
-                assert are_reports(descriptors).all()
-                collector.take(read_reports(descriptors, data))
-                ring.release(len(descriptors))
-                device.forward()
-
-        for first in range(0, len(frames), part):
-            device.transport.send(batch_of(frames[first : first + part]))
-            while device.transport.pending:
-                device.transport.step(20)
-                drain()
-        statistics.remove(1)
-        drain()
-        collector.close()
+        [found], collector = counted_on(device, [rule], frames, part)
     finally:
         device.close()
-    return gathered.found, collector
+    return found, collector
+
+
+def counted_on(
+    device: Device, rules: Sequence[Rule], frames: Sequence[Frame], part: int = 50
+) -> tuple[list[Found], ReportCollector]:
+    """What the card reports of each rule, all of them at once."""
+    gathered: dict[str, Gathered] = {rule.name: Gathered() for rule in rules}
+    collector = ReportCollector(lambda encoded, rows: gathered[encoded.rule.name](encoded, rows))
+    ring = device.rings.get(0) or device.open_ring(0, descriptors=1 << 14, data_bytes=1 << 23)
+    ring.registers.write("filter_ports", 0)
+    ring.registers.write("extras", 1, "reports")
+    ring.disable()
+    ring.enable()
+    device.enable()
+    statistics = Statistics(device)
+
+    def drain() -> None:
+        while True:
+            descriptors, data = ring.poll()
+            if not len(descriptors):
+                return
+            assert are_reports(descriptors).all()
+            collector.take(read_reports(descriptors, data))
+            ring.release(len(descriptors))
+            device.forward()
+
+    def rest() -> None:
+        """Until nothing is on its way: a sweep ends before its last report is written."""
+        quiet = 0
+        while quiet < 3:
+            device.transport.step(2000)
+            before = ring.position
+            drain()
+            moving = device.transport.pending or device.registers.read("card", "cells_used") or statistics.busy
+            quiet = 0 if moving or ring.position != before else quiet + 1
+
+    for rule in rules:
+        statistics.set(len(statistics.running), rule)
+        drain()
+    collector.watch(statistics.running)
+    for first in range(0, len(frames), part):
+        device.transport.send(batch_of(frames[first : first + part]))
+        rest()
+    for number in list(statistics.running):
+        statistics.remove(number)
+        drain()
+    rest()
+    collector.close()
+    return [gathered[rule.name].found for rule in rules], collector
 
 
 def of_model(tallies: dict[Key, Tally]) -> Found:
