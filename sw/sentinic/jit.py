@@ -10,6 +10,7 @@ import hashlib
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ import numba
 import numpy.typing as npt
 from numba.core import event, serialize
 
-__all__ = ["compiling", "frozen", "jit"]
+__all__ = ["CompileTimes", "compile_times", "compiling", "frozen", "jit"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -120,6 +121,38 @@ class _Listener(event.Listener):  # type: ignore[misc]  # numba has no types
         self._depth -= 1
         if not self._depth:
             self._tell(None)
+
+
+class CompileTimes(event.Listener):  # type: ignore[misc]  # numba has no types
+    """When something was compiled, in whatever thread, on the clock of ``time.monotonic``."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[float, float]] = []
+        self._begin = 0.0
+        self._depth = 0  # numba compiles in one thread at a time
+
+    def on_start(self, started: Any) -> None:
+        if not self._depth:
+            self._begin = time.monotonic()
+        self._depth += 1
+
+    def on_end(self, ended: Any) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._spans.append((self._begin, time.monotonic()))
+
+    def within(self, begin: float, end: float) -> float:
+        """Seconds of the span from ``begin`` to ``end``, which is over, in which something was compiled."""
+        spans = [*self._spans, (self._begin, end)] if self._depth else self._spans
+        return sum(max(0.0, min(end, last) - max(begin, first)) for first, last in spans)
+
+
+@contextlib.contextmanager
+def compile_times() -> Iterator[CompileTimes]:
+    """Take down when something is compiled, in whatever thread; what is found on disk does not count."""
+    times = CompileTimes()
+    with event.install_listener("numba:compile", times):
+        yield times
 
 
 def frozen(data: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 _MOVING = "through the card"
 _COMPILING = "compiling reader and monitor, once"
+#: What takes less is not worth a line.
+_TOLD_SECONDS = 0.01
 _OUTPUTS = ("packets", "jsonl", "conn", "stats", "summary", "report")
+#: Files that tell of no other ring.
+_OF_RING_0 = ("packets.pcapng", "conn.log", "report.html")
 
 _DESCRIPTION = """\
 Run captures through the card, and write what came out of its rings.
@@ -30,10 +34,12 @@ _EPILOG = """\
 what is written to --out (choose with --write, names in brackets):
   packets.pcapng  [packets]  what ring 0 delivered: byte-identical to the input, unless a ring cuts or filters
   packets.jsonl   [jsonl]    a line a delivered frame of every ring, with the decoded tag (only when asked for)
-  conn.log        [conn]     connections as Zeek logs them, in JSON
+  conn.log        [conn]     connections of ring 0 as Zeek logs them, in JSON
   stats.jsonl     [stats]    what the rules of [[statistics]] counted, a line a rule, interval and group
   summary.json    [summary]  counters by their ABI names, conservation, cycles, speeds
-  report.html     [report]   one page to look at
+  report.html     [report]   one page to look at: the card, and the traffic of ring 0
+
+what is left out, and counted: frames of no bytes, and those that a capture snapped below 14 bytes, an Ethernet header.
 
 several captures: those of one port follow each other; ports are merged by time.
   --port-map 0,1             first capture to port 0, second to port 1
@@ -43,6 +49,9 @@ several captures: those of one port follow each other; ports are merged by time.
   [card]
   hash_key = "..."           88 hexadecimal digits
   pause = true               hold the wire when the card is full, rather than drop
+  [interrupt]                for programs that wait for a ring
+  holdoff = 50000            ns from a ring's first new packet to the interrupt at the latest
+  frames = 32                packets that interrupt at once; 0: only the holdoff counts
   [[ring]]                   ring 0; the next [[ring]] is ring 1
   name = "web"               other processes can attach by it
   ports = [0, 1]             protocols = ["TCP", "UDP"]     verdicts = ["CLEAN"]
@@ -133,8 +142,8 @@ def run(options: argparse.Namespace) -> int:
         return fail(f"{result.error}{missing}", EXIT_ENDED_EARLY)
     if result.stopped:
         return fail(
-            f"stopped by {name_of(result.stopped)} after {result.summary['frames']} frames; what was delivered until "
-            f"then is in {request.folder}",
+            f"stopped by {name_of(result.stopped)} after {_counted(result.summary['frames'], 'frame')}; what was "
+            f"delivered until then is in {request.folder}",
             exit_code(result.stopped),
         )
     return 0
@@ -246,18 +255,25 @@ def _closing(result: "Result", request: "Replay") -> None:
     )
     rate = f" ({speeds['frames_per_second']:,.0f} frames/s)" if speeds["frames_per_second"] else ""
     print(
-        f"{summary['frames']:,} frames in {summary['wall_seconds']:.2f} s{rate}, "
-        f"{summary['cycles']:,} cycles of the {summary['profile']} card: {parts}",
+        f"{_counted(summary['frames'], 'frame')} in {summary['wall_seconds']:.2f} s{rate}, "
+        f"{_counted(summary['cycles'], 'cycle')} of the {summary['profile']} card: {parts}",
         file=sys.stderr,
     )
+    if summary["compile_seconds"] >= _TOLD_SECONDS:
+        print(f"{_COMPILING}: {summary['compile_seconds']:.2f} s more", file=sys.stderr)
     for note in (*result.notes, *_notes(summary)):
         print(f"note: {note}", file=sys.stderr)
     written = [name for name in summary["outputs"] if name not in result.missing]
     print(f"written to {request.folder}: {', '.join(written) or 'nothing'}", file=sys.stderr)
 
 
+def _counted(number: int, one: str) -> str:
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
 def _notes(summary: "dict[str, Any]") -> "Iterator[str]":
-    """What is odd about the captures, and did not end the run."""
+    """What the outputs do not tell of, and what is odd about the captures and did not end the run."""
+    yield from _other_rings(summary)
     for capture in summary["captures"]:
         name, backwards, clamped = capture["name"], capture["backwards"], capture["clamped"]
         if backwards:
@@ -270,6 +286,18 @@ def _notes(summary: "dict[str, Any]") -> "Iterator[str]":
             yield f"{name}: frames longer than said to be on the wire: {clamped:,}; the bytes that are there count"
     if summary["frames_empty"]:
         yield f"frames of no bytes: {summary['frames_empty']:,}; left out, as no wire carries them"
+    if summary["frames_snapped"]:
+        snapped = f"{summary['frames_snapped']:,}"
+        yield f"frames snapped below an Ethernet header (14 bytes): {snapped}; left out, as there is nothing to parse"
     if summary["traffic"] and summary["traffic"]["truncated"]:
         count = summary["traffic"]["truncated"]
         yield f"packets of ring 0 cut short (snap length): {count:,}; marked, with their length on the wire"
+
+
+def _other_rings(summary: "dict[str, Any]") -> "Iterator[str]":
+    first, *others = summary["rings"]
+    got = [f"ring {ring['number']} {_counted(ring['delivered'], 'frame')}" for ring in others if ring["delivered"]]
+    if got:
+        files = [name for name in summary["outputs"] if name in _OF_RING_0]
+        what = f"{', '.join(files)}: of ring 0 alone, which got" if files else "ring 0 got"
+        yield f"{what} {_counted(first['delivered'], 'frame')}; {', '.join(got)}"

@@ -15,10 +15,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sentinic.abi.profiles import MIN_FRAME_BYTES
 from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import Ring, frame_slots
 from sentinic.errors import SentinicError, TransportError
+from sentinic.jit import CompileTimes, compile_times
 from sentinic.run.outputs import Bytes, Descriptors, Output
 from sentinic.run.stopping import Flag, number_of
 
@@ -52,11 +54,13 @@ class Outcome:
     -------
     frames, bytes: sent into the card
     delivered: packets polled from all rings
-    wall_seconds: from the first batch asked for to the last packet consumed
+    wall_seconds: from the first batch asked for to the last packet consumed, less ``compile_seconds``
+    compile_seconds: in which reader and outputs were compiled, once on a machine, and the card stood still
     step_seconds: of these, in the card (a simulator's own speed)
     cycles: clock cycles run meanwhile
     stopped: number of the signal that ended it (Ctrl-C is one), or 0
     empty: frames of no bytes in the captures, which no wire could carry: not sent
+    snapped: frames of which a capture holds less than an Ethernet header, though there was more: not sent
     error: what else ended it; outputs hold all that was delivered until then
     """
 
@@ -64,10 +68,12 @@ class Outcome:
     bytes: int = 0
     delivered: int = 0
     wall_seconds: float = 0.0
+    compile_seconds: float = 0.0
     step_seconds: float = 0.0
     cycles: int = 0
     stopped: int = 0
     empty: int = 0
+    snapped: int = 0
     error: Exception | None = None
 
 
@@ -194,6 +200,8 @@ class Pipeline:
         self._reports = reports
         self._progress = progress or (lambda outcome: None)
         self._stop = Flag()
+        self._compiling = CompileTimes()
+        self._compiling_beside = 0.0  # seconds, while the card was stepped
         self._chunk = FIRST_CHUNK
         self.outcome = Outcome()
 
@@ -206,7 +214,7 @@ class Pipeline:
         outcome = self.outcome
         consumers = Consumers(self._rings, self._outputs, self._reports)
         begin, cycles = time.monotonic(), self._device.transport.cycles
-        with self._stop.installed():
+        with self._stop.installed(), compile_times() as self._compiling:
             consumers.start()
             try:
                 for batch in self._limited(batches, limit):
@@ -222,7 +230,9 @@ class Pipeline:
         outcome.stopped = self._stop.number
         outcome.error = consumers.error or outcome.error
         outcome.delivered = consumers.delivered
-        outcome.wall_seconds = time.monotonic() - begin
+        end = time.monotonic()
+        outcome.compile_seconds = self._compiling.within(begin, end) - self._compiling_beside
+        outcome.wall_seconds = end - begin - outcome.compile_seconds
         with contextlib.suppress(TransportError):  # a card that is gone is in `error` already
             outcome.cycles = self._device.transport.cycles - cycles
         self._progress(outcome)
@@ -255,10 +265,14 @@ class Pipeline:
 
     def _send(self, batch: FrameBatch, consumers: Consumers) -> bool:
         """Send a batch in chunks; False when the run is to end."""
-        if not batch.length.all():
-            kept = batch[batch.length > 0]
-            self.outcome.empty += len(batch) - len(kept)
-            batch = kept
+        short = batch.length < MIN_FRAME_BYTES
+        if short.any():
+            # The card would take the rest of a header for a runt, which the frame was not.
+            snapped = short & (batch.wire_length >= MIN_FRAME_BYTES)
+            empty = (batch.length == 0) & ~snapped
+            self.outcome.snapped += int(np.count_nonzero(snapped))
+            self.outcome.empty += int(np.count_nonzero(empty))
+            batch = batch[~(snapped | empty)]
         first = 0
         ends = np.concatenate([[0], np.cumsum(batch.length, dtype=np.int64)])
         for plan in self._plans:
@@ -315,8 +329,10 @@ class Pipeline:
                         f"the card takes no frames in: {state[0]} wait, {state[1]} cells of its store are in use"
                     )
         finally:
-            seconds = time.monotonic() - begin
+            end = time.monotonic()
+            seconds = end - begin
             self.outcome.step_seconds += seconds
+            self._compiling_beside += self._compiling.within(begin, end)
             if seconds < STEP_SECONDS[0]:
                 self._chunk = min(2 * self._chunk, CHUNK_FRAMES)
             elif seconds > STEP_SECONDS[1]:

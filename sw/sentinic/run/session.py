@@ -256,10 +256,12 @@ def _summary(
         "error": str(outcome.error) if outcome.error else None,
         "frames": outcome.frames,
         "frames_empty": outcome.empty,
+        "frames_snapped": outcome.snapped,
         "bytes": outcome.bytes,
         "delivered": outcome.delivered,
         "cycles": cycles,
         "wall_seconds": wall,
+        "compile_seconds": outcome.compile_seconds,
         "step_seconds": outcome.step_seconds,
         "speeds": {
             "frames_per_second": _ratio(outcome.frames, wall),

@@ -21,7 +21,7 @@ from tests.sim.fst import signals
 DEMO = Path(__file__).parents[3] / "sim" / "demo" / "demo.pcapng"
 FRAMES = 400
 #: Of the summary: what tells of a run's time and place, and not of its packets.
-OF_TIME = {"backend", "written", "wall_seconds", "step_seconds", "cycles", "speeds"}
+OF_TIME = {"backend", "written", "wall_seconds", "compile_seconds", "step_seconds", "cycles", "speeds"}
 #: Counters of cycles, likewise.
 OF_CYCLES = ("cycles", "busy", "stall")
 

@@ -146,6 +146,25 @@ def test_frames_of_no_bytes_are_left_out_and_counted(tmp_path: Path, capsys: pyt
     assert closing(path, out, capsys)[0] == 0
 
 
+def test_frames_snapped_below_an_ethernet_header_are_no_runts_and_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "in.pcap", tmp_path / "out"
+    sizes = [(13, 14), (0, 60), (13, 13), (0, 0), (14, 60), (0, 13), (60, 60), (5, 9000)]  # captured, on the wire
+    path.write_bytes(pcap(Record(1, 0, FRAME[:captured], wire) for captured, wire in sizes))
+    code, notes = closing(path, out, capsys)
+    assert code == 0
+    assert notes[:2] == [
+        "frames of no bytes: 2; left out, as no wire carries them",
+        "frames snapped below an Ethernet header (14 bytes): 3; left out, as there is nothing to parse",
+    ]
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["captures"][0]["frames"], summary["frames"]) == (8, 3)
+    assert (summary["frames_empty"], summary["frames_snapped"]) == (2, 3)
+    assert summary["drops"] == {"dropped_runt": 1}
+    assert [len(octets) for _, octets in written(out / "packets.pcapng")] == [14, 60]
+
+
 def test_runts_and_giants_are_dropped_by_the_card_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

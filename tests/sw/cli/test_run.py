@@ -151,6 +151,29 @@ def test_a_small_ring_holds_the_replay_up_and_loses_nothing(capture: Path, tmp_p
     assert summary["rings"][1]["sampled_out"] == 75
 
 
+@pytest.mark.parametrize("write", ["packets,conn,summary", "jsonl"])
+def test_that_outputs_are_of_ring_0_alone_is_said_when_others_got_frames(
+    capture: Path, tmp_path: Path, write: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "spread.toml"
+    config.write_text("".join(f"[[ring]]\nspread_count = 3\nspread_index = {index}\n" for index in range(3)))
+    arguments = ["run", str(capture), "--out", str(tmp_path / "out"), "--backend", "fake", "--write"]
+    assert main([*arguments, f"{write},summary", "--config", str(config)]) == 0
+    own, *others = (ring["delivered"] for ring in json.loads((tmp_path / "out/summary.json").read_text())["rings"])
+    assert own + sum(others) == 300
+    assert all(others)
+    what = "ring 0 got" if write == "jsonl" else "packets.pcapng, conn.log: of ring 0 alone, which got"
+    told = f"note: {what} {own} frames; ring 1 {others[0]} frames, ring 2 {others[1]} frames\n"
+    assert told in capsys.readouterr().err
+    assert main([*arguments, "packets"]) == 0
+    assert "note: " not in capsys.readouterr().err
+
+
+def test_one_frame_is_not_called_frames(capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(capture), "--out", str(tmp_path), "--backend", "fake", "--limit", "1"]) == 0
+    assert capsys.readouterr().err.splitlines()[-2].startswith("1 frame in ")
+
+
 def test_counters_that_do_not_add_up_exit_with_1(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

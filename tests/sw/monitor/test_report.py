@@ -56,10 +56,13 @@ def summary_of(frames: int = 0, dropped: int = 0, **changes: Any) -> dict[str, A
         "ended": "complete",
         "error": None,
         "frames": frames + dropped,
+        "frames_empty": 0,
+        "frames_snapped": 0,
         "bytes": 1000 * frames,
         "delivered": frames,
         "cycles": 20_000,
         "wall_seconds": 0.25,
+        "compile_seconds": 0.0,
         "step_seconds": 0.1,
         "speeds": speeds | {"clock_hz": 250_000_000},
         "conservation": {
@@ -243,12 +246,32 @@ def test_what_is_odd_about_a_capture_stands_beside_it() -> None:
     assert "before 1970" not in usual
 
 
+def test_what_was_left_out_is_told() -> None:
+    page = words(render_report(summary_of(9, frames_empty=1, frames_snapped=1234), None))
+    told = "1 frame of no bytes, 1 234 frames snapped below an Ethernet header (14 bytes)."
+    assert f"Left out, as there is nothing to parse: {told}" in page
+    assert "Left out" not in words(render_report(summary_of(9), None))
+
+
+def test_compiling_is_told_apart_from_the_run() -> None:
+    assert "Wall time0.25 sCompiling besides54.6 s" in words(render_report(summary_of(9, compile_seconds=54.6), None))
+    assert "Compiling besides–" in words(render_report(summary_of(9), None))
+
+
+def test_that_the_page_is_of_ring_0_is_said_when_other_rings_got_frames() -> None:
+    ring = summary_of(4)["rings"][0]
+    others = [ring | {"number": 1, "name": "<b>", "delivered": 5}, ring | {"number": 2, "delivered": 0}]
+    page = words(render_report(summary_of(4, rings=[ring, *others]), None))
+    assert "are of ring 0 alone, which got 4 frames; ring 1 (<b>) got 5." in page
+    assert "of ring 0 alone" not in words(render_report(summary_of(4, rings=[ring, others[1]]), None))
+
+
 def test_hostile_strings_stay_text() -> None:
     hostile = {"name": HOSTILE, "format": HOSTILE, "frames": 1, "bytes": 1, "backwards": 2, "outside": 3, "clamped": 1}
     ring = summary_of()["rings"][0] | {"name": HOSTILE}
     summary = summary_of(
-        3, captures=[hostile], rings=[ring], profile=HOSTILE, backend=HOSTILE, abi_version=HOSTILE,
-        written=HOSTILE, ended="error", error=HOSTILE,
+        3, captures=[hostile], rings=[ring, ring | {"number": 1}], profile=HOSTILE, backend=HOSTILE,
+        abi_version=HOSTILE, written=HOSTILE, ended="error", error=HOSTILE,
     )  # fmt: skip
     summary["traffic"]["verdicts"][HOSTILE] = 3
     summary["traffic"]["parse_errors"][HOSTILE] = 3

@@ -57,6 +57,7 @@ def run(summary: dict[str, Any]) -> str:
         ("Card clock", scaled(speeds["clock_hz"], "Hz")),
         ("At that clock", _maybe(speeds["bits_per_second_at_clock"], lambda value: scaled(value, "bit/s"))),
         ("Wall time", with_unit(digits(summary["wall_seconds"]), "s")),
+        ("Compiling besides", _maybe(summary["compile_seconds"] or None, lambda value: with_unit(digits(value), "s"))),
         ("Simulated", _maybe(speeds["cycles_per_second"], lambda value: scaled(value, "cycles/s"))),
         ("Whole run", _maybe(speeds["frames_per_second"], lambda value: scaled(value, "frames/s"))),
         ("ABI version", escape(summary["abi_version"])),
@@ -96,6 +97,7 @@ def run(summary: dict[str, Any]) -> str:
         "The run",
         f'<dl class="facts">{items}</dl>',
         table("What was read", columns, captures) if captures else "",
+        _left_out(summary),
         table(
             "Ingress ports",
             (Column("Port"), Column("Frames", "num"), Column("Bytes", "num"), Column("Dropped", "num")),
@@ -104,6 +106,12 @@ def run(summary: dict[str, Any]) -> str:
         if lines
         else "",
     )
+
+
+def _left_out(summary: dict[str, Any]) -> str:
+    kinds = (("frames_empty", "of no bytes"), ("frames_snapped", "snapped below an Ethernet header (14 bytes)"))
+    told = [f"{counted(summary[key], 'frame')} {what}" for key, what in kinds if summary[key]]
+    return f'<p class="note">Left out, as there is nothing to parse: {", ".join(told)}.</p>' if told else ""
 
 
 def _remarks(capture: dict[str, Any]) -> str:

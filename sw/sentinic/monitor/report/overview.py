@@ -69,7 +69,21 @@ def headline(summary: dict[str, Any], rows: npt.NDArray[np.void] | None) -> str:
         f'<div><dt>{name}</dt><dd class="figure">{value}</dd><dd class="note">{note}</dd></div>'
         for name, value, note in figures
     )
-    return f'{_verdict(summary)}\n<dl class="figures">\n{items}\n</dl>'
+    return f'{_verdict(summary)}\n<dl class="figures">\n{items}\n</dl>{_other_rings(summary)}'
+
+
+def _other_rings(summary: dict[str, Any]) -> str:
+    others = [ring for ring in summary["rings"] if ring["number"] and ring["delivered"]]
+    if not others:
+        return ""
+    own = sum(ring["delivered"] for ring in summary["rings"] if not ring["number"])
+    told = ", ".join(
+        f"ring {ring['number']} ({escape(ring['name'])}) got {count(ring['delivered'])}" for ring in others
+    )
+    return (
+        '\n<p class="note">Traffic, protocols, talkers, connections and what the parser found are of ring 0 alone, '
+        f"which got {counted(own, 'frame')}; {told}.</p>"
+    )
 
 
 def _rate(rate: float) -> str:
