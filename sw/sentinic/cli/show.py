@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
         description="Without --backend: this installation's ABI, profiles and backends. With it: open a card and say "
         "what it is.",
     )
-    _card_options(parser)
+    _card_options(parser, none="all of them; of a card: wide")
     parser.set_defaults(command=_info)
 
     parser = commands.add_parser(
@@ -52,9 +52,10 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(command=_counters)
 
 
-def _card_options(parser: argparse.ArgumentParser) -> None:
+def _card_options(parser: argparse.ArgumentParser, none: str = "wide") -> None:
+    """``none`` says what is taken when no profile is named."""
     parser.add_argument("--backend", metavar="NAME", help="open a card: native or cocotb")
-    parser.add_argument("--profile", choices=list(PROFILES), default="wide", help="(default: %(default)s)")
+    parser.add_argument("--profile", choices=list(PROFILES), help=f"(default: {none})")
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -76,7 +77,7 @@ def _info(options: argparse.Namespace) -> int:
     print(f"ABI version    {version_text(ABI_VERSION)}")
     print(f"backends       {', '.join(available()) or 'none installed'}")
     print("profiles")
-    for profile in PROFILES.values():
+    for profile in [PROFILES[options.profile]] if options.profile else PROFILES.values():
         print(
             f"  {profile.name:<12} {profile.data_width} bits at {profile.clock_hz / 1e6:g} MHz, {profile.ports} ports, "
             f"{profile.rings} rings, {profile.store_cells} cells of {profile.cell_bytes} bytes"
@@ -92,7 +93,7 @@ def _regs(options: argparse.Namespace) -> int:
         if options.which is None and device is None:
             for block in BLOCKS:
                 where = f"{block.base:#06x}" + (f" + {block.stride:#x} n" if block.count > 1 else "")
-                print(f"{block.name:<14} {where:<18} {block.doc}")
+                print(f"{block.name:<14} {where:<18} {_plain(block.doc)}")
             print("\nsentinic regs BLOCK shows a block's registers.")
             return 0
         name, _, register = (options.which or "").partition(".")
@@ -112,7 +113,7 @@ def _regs(options: argparse.Namespace) -> int:
 
 def _print_block(block: Block, only: str, device: "Device | None") -> None:
     count = (device.capabilities.rings if block.name == "ring" else block.count) if device else 1
-    print(f"{block.name}: {block.doc}")
+    print(f"{block.name}: {_plain(block.doc)}")
     for index in range(count):
         if device and block.count > 1:
             print(f"{block.name} {index}:")
@@ -127,12 +128,17 @@ def _print_register(block: Block, register: Register, index: int, device: "Devic
     if device:
         word = device.registers[block.name][index].read_word(register.name)
         value = f" = {word:#010x}"
-    print(f"  {block.address(register.name, index):#06x}{step}  {register.name}{value}  {register.doc}")
+    print(f"  {block.address(register.name, index):#06x}{step}  {register.name}{value}  {_plain(register.doc)}")
     for field in register.fields:
         if field.name == "value" and field.doc == register.doc:
             print(f"      {_bits(field)}  {_traits(field)}")
         else:
-            print(f"      {_bits(field)}  {field.name}  {field.doc}  {_traits(field)}")
+            print(f"      {_bits(field)}  {field.name}  {_plain(field.doc)}  {_traits(field)}")
+
+
+def _plain(doc: str) -> str:
+    """For a terminal: the marks around code are the documentation's."""
+    return doc.replace("``", "")
 
 
 def _bits(field: Field) -> str:
@@ -173,7 +179,7 @@ def _print_counters(profile: Profile, counters: dict[str, int] | None, *, everyt
         value = counters.get(name, 0) if counters is not None else None
         if value or everything:
             number = "" if value is None else f"{value:>16,}  "
-            print(f"{number}{name:<26} {counter.doc} [{counter.unit}]")
+            print(f"{number}{name:<26} {_plain(counter.doc)} [{counter.unit}]")
 
 
 def _ring_counters(name: str) -> int:
@@ -193,5 +199,6 @@ def _ring_counters(name: str) -> int:
 def _open(options: argparse.Namespace) -> "Device":
     from sentinic.driver.device import Device
 
-    print(f"opening a {options.profile} card ({options.backend})", file=sys.stderr)
-    return Device.open(options.backend, options.profile)
+    profile = options.profile or "wide"
+    print(f"opening a {profile} card ({options.backend})", file=sys.stderr)
+    return Device.open(options.backend, profile)

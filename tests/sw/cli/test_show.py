@@ -1,5 +1,6 @@
 """``sentinic info``, ``regs``, ``counters``, ``rtl``, ``synth``, and the help."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from sentinic.abi.counters import counter_names
 from sentinic.abi.profiles import PROFILES
 from sentinic.abi.registers import BLOCKS
 from sentinic.cli import main
+from sentinic.driver.config import CardConfig, InterruptConfig, RingConfig
 from sentinic.driver.device import Device
 from tests.sw.driver.fake import FakeTransport
 
@@ -21,6 +23,41 @@ def test_info_names_profiles_and_backends(capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     for part in (*PROFILES, "fake", "1.0"):
         assert part in out
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_info_of_a_profile_names_no_other(profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--profile", profile]) == 0
+    out = capsys.readouterr().out
+    assert [name for name in PROFILES if f"\n  {name} " in out] == [profile]
+
+
+def test_without_a_profile_a_card_is_wide(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--backend", "fake"]) == 0
+    assert "wide (number 1)" in capsys.readouterr().out
+
+
+def test_nothing_printed_has_the_marks_of_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert any("``" in block.doc for block in BLOCKS)
+    assert main(["regs"]) == main(["counters"]) == 0
+    for block in BLOCKS:
+        assert main(["regs", block.name]) == 0
+    assert "`" not in capsys.readouterr().out
+
+
+def test_the_help_of_run_has_every_table_of_the_config(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    out = capsys.readouterr().out
+    for table, keys in (
+        ("[card]", CardConfig),
+        ("[interrupt]", InterruptConfig),
+        ("[[ring]]", RingConfig),
+        ("[[statistics]]", None),
+    ):
+        assert f"\n  {table} " in out or f"\n  {table}\n" in out
+        for field in dataclasses.fields(keys) if keys else ():
+            assert f" {field.name} = " in out
 
 
 def test_info_asks_a_card(capsys: pytest.CaptureFixture[str]) -> None:
