@@ -4,6 +4,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -17,6 +18,15 @@ FAMILIES = {2: 0x0800, 10: 0x86DD, 24: 0x86DD, 28: 0x86DD, 30: 0x86DD}
 PPP_TYPES = {0x0021: 0x0800, 0x0057: 0x86DD, 0x0281: 0x8847, 0x0283: 0x8848}
 
 
+class Record(NamedTuple):
+    """A packet as a capture holds it: its bytes, its time in ns, its length on the wire, its link type."""
+
+    data: bytes
+    timestamp: int
+    wire: int
+    link: int
+
+
 def captures() -> list[Path]:
     """Every capture of the corpus, and the raw IP packets of Jool."""
     if not CORPUS.is_dir():
@@ -26,13 +36,20 @@ def captures() -> list[Path]:
 
 def frames_of(path: Path) -> list[Frame]:
     """The frames of a capture, with a synthetic Ethernet header where there was none; runts are left out."""
-    return [frame for frame in _read(path) if len(frame.data) >= 14]
+    frames = (_frame(record) for record in records(path))
+    return [frame for frame in frames if len(frame.data) >= 14]
 
 
-def _read(path: Path) -> Iterator[Frame]:
+def records(path: Path) -> Iterator[Record]:
+    """The packets of a capture as they stand there; no length on the wire is below what is there."""
+    for record in _read(path):
+        yield record._replace(wire=max(record.wire, len(record.data)))
+
+
+def _read(path: Path) -> Iterator[Record]:
     data = path.read_bytes()
     if path.suffix == ".pkt":
-        yield Frame(ethernet(data, 101))
+        yield Record(data, 0, len(data), 101)
         return
     magic = data[:4]
     if magic == b"\x0a\x0d\x0d\x0a":
@@ -47,10 +64,10 @@ def _read(path: Path) -> Iterator[Frame]:
         frame = data[at + 16 : at + 16 + captured]
         at += 16 + captured
         if len(frame) == captured:
-            yield _frame(frame, link, seconds * 1_000_000_000 + fraction * unit, wire)
+            yield Record(frame, seconds * 1_000_000_000 + fraction * unit, wire, link)
 
 
-def _read_pcapng(data: bytes) -> Iterator[Frame]:
+def _read_pcapng(data: bytes) -> Iterator[Record]:
     """One section, enhanced packet blocks, powers of ten as units of time: what the corpus has."""
     order = "<" if data[8:12] == b"\x4d\x3c\x2b\x1a" else ">"
     interfaces: list[tuple[int, int]] = []  # link type, ns per unit of time
@@ -69,13 +86,13 @@ def _read_pcapng(data: bytes) -> Iterator[Frame]:
             interface, high, low, captured, wire = struct.unpack_from(order + "IIIII", data, at + 8)
             frame = data[at + 28 : at + 28 + captured]
             link, unit = interfaces[interface]
-            yield _frame(frame, link, (high << 32 | low) * unit, wire)
+            yield Record(frame, (high << 32 | low) * unit, wire, link)
         at += length
 
 
-def _frame(data: bytes, link: int, timestamp: int, wire: int) -> Frame:
-    framed = ethernet(data, link)
-    return Frame(framed, timestamp, 0, max(wire, len(data)) + len(framed) - len(data))
+def _frame(record: Record) -> Frame:
+    framed = ethernet(record.data, record.link)
+    return Frame(framed, record.timestamp, 0, record.wire + len(framed) - len(record.data))
 
 
 def ethernet(data: bytes, link: int) -> bytes:
