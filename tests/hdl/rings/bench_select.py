@@ -1,0 +1,336 @@
+"""Which rings take a packet, held against a plain model of a ring; run by ``test_rings_cocotb.py``.
+
+Whether a ring has room just then is the block's to say, within bounds; what follows from it is not.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import cocotb
+
+from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
+from sentinic.abi.verdicts import Protocol, Verdict
+from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.rings.select import SelectFates
+from sentinic_hdl.rings.types import RingConfig, copy_shape, ring_events
+from sentinic_hdl.store import release_shape
+from tests.hdl.block_bench import LIMIT, Bench, Packed
+from tests.reference.card import Ring
+from tests.reference.parser import Headers
+
+FATES = ("filtered", "sampled_out", "ring_full", "congested")
+
+
+@dataclass
+class Watched:
+    """A ring, where it stands, and what its host has done with."""
+
+    ring: Ring
+    descriptors: int = 256
+    slots: int = 4096
+    follow: bool = True  # the host keeps up
+    count: int = 0  # copies so far
+    head: int = 0  # slots so far, those skipped included
+    tails: tuple[int, int] = (0, 0)
+    lost: int = 0
+    told: int = 0  # of ``lost``, by copies
+    wanted: int = 0
+    faulted: bool = False
+
+    @property
+    def config(self) -> dict[str, int]:
+        ring = self.ring
+        names = ("filter_ports", "filter_protocols", "filter_verdicts", "sample", "snap_length")
+        return {name: getattr(ring, name) for name in names} | {
+            "spread_count": ring.spread_count,
+            "spread_index": ring.spread_index,
+            "enable": int(ring.enable),
+            "descriptor_mask": self.descriptors - 1,
+            "data_mask": self.slots - 1,
+            "descriptor_tail": self.tails[0],
+            "data_tail": self.tails[1] % (1 << 26),
+        }
+
+
+@dataclass
+class Packet:
+    payload: int
+    values: dict[str, int]
+    copies: list[dict[str, int]] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        return self.values["info.length"]
+
+
+class SelectBench(Bench):
+    def __init__(self, dut, rings: list[Watched], *, pause: bool = False, **options):
+        super().__init__(dut, **options)
+        self.meta, self.copy = Packed(PacketMeta), Packed(copy_shape(self.profile))
+        self.config, self.released = Packed(RingConfig), Packed(release_shape(self.profile))
+        self.rings = rings
+        self.packets: deque[Packet] = deque()  # on their way, or not looked at yet
+        self.number = 0
+        self.i = self.source("select__i")
+        self.o = self.sink("select__o", self._copy)
+        self.release = self.sink("select__release")
+        self.fates = self.watch("select__fates", SelectFates)
+        self.events = self.watch("select__ring_events", ring_events(self.profile))
+        dut.select__pause.value = int(pause)
+
+    async def open(self) -> None:
+        """Switch the rings on, after a reset or not."""
+        for watched in self.rings:
+            watched.count = watched.head = watched.lost = watched.told = watched.wanted = 0
+            watched.tails = (0, 0)
+        self.drive(start=1, enable=0)
+        await self.cycles(1)
+        self.drive(start=0, enable=0)
+        await self.cycles(1)
+        self.drive()
+        await self.cycles(4)
+
+    async def start(self) -> None:
+        self.packets.clear()
+        await self.reset()
+        await self.open()
+
+    def drive(self, **values: int) -> None:
+        width = len(self.dut.select__rings) // self.profile.rings
+        number = sum(self.config.pack(watched.config | values) << n * width for n, watched in enumerate(self.rings))
+        self.dut.select__rings.value = number
+        self.dut.select__fault.value = sum(watched.faulted << n for n, watched in enumerate(self.rings))
+
+    def send(self, count: int) -> None:
+        """Packets of all kinds; the time stamp is their number."""
+        r = self.random
+        for _ in range(count):
+            values = {
+                name: r.getrandbits(width)
+                for name, (_, width) in self.meta.fields.items()
+                if name == "link" or name.startswith(("info.", "headers."))
+            }
+            values["cell"] = r.randrange(self.profile.store_cells)
+            values["info.length"] = r.choice((14, 60, 63, 64, 65, 128, 1500, 9600, r.randrange(14, 2000)))
+            values["info.timestamp"] = self.number
+            values["headers.protocol_class"] = r.choice(list(Protocol))
+            values["headers.verdict"] = r.choice(list(Verdict))
+            self.number += 1
+            packet = Packet(self.meta.pack(values), values)
+            self.packets.append(packet)
+            self.i.items.append(packet.payload)
+
+    def _copy(self, number: int) -> None:
+        """A copy: in its place, of a packet unchanged, and no ring overrun."""
+        copy = self.copy.unpack(number)
+        watched = self.rings[copy["ring"]]
+        at = copy["meta.info.timestamp"] - self.packets[0].values["info.timestamp"]
+        assert 0 <= at < len(self.packets), "a copy of no packet that is here"
+        packet = self.packets[at]
+        packet.copies.append(copy)
+        lsb, _ = self.copy.fields["meta.cell"]
+        meta_lsb, _ = self.meta.fields["cell"]
+        width = max(lsb + width for lsb, width in self.meta.fields.values())
+        assert number >> (lsb - meta_lsb) & ((1 << width) - 1) == packet.payload, "the packet's record changed"
+        snap = watched.ring.snap_length
+        assert copy["bare"] == (snap == 0)
+        assert copy["captured"] == (min(packet.length, max(snap, 64)) if snap else 0)
+        watched.count += 1
+        if snap:
+            slots = 1 + -(-copy["captured"] // 64)
+            begin = watched.head
+            if begin % watched.slots + slots > watched.slots:
+                begin += -begin % watched.slots
+            assert copy["slot"] == begin % watched.slots
+            watched.head = begin + slots
+        assert watched.count - watched.tails[0] <= watched.descriptors, "more descriptors than there are"
+        assert watched.head - watched.tails[1] <= watched.slots, "more slots than there are"
+        if watched.follow:
+            watched.tails = (watched.count, watched.head)
+            self.drive()
+
+    async def settle(self) -> None:
+        await self.until(lambda: not self.i.items, "all packets went in")
+        await self.cycles(100 if self.busy else 30)
+
+    def check(self, *, congestible: bool = False) -> list[str]:
+        """Each packet went where it must.  Returns its fate, "" if a ring took it."""
+        released = deque(self.release.got)
+        fates, events = deque(self.fates.seen), deque(self.events.seen)
+        result = []
+        for packet in self.packets:
+            headers = Headers(
+                protocol_class=packet.values["headers.protocol_class"], verdict=packet.values["headers.verdict"]
+            )
+            port, hash_ = packet.values["info.port"], packet.values["headers.flow_hash"]
+            wants = {n for n, watched in enumerate(self.rings) if watched.ring.wants(headers, port, hash_)}
+            sampled = set()
+            for n in wants:
+                watched = self.rings[n]
+                if watched.wanted % max(watched.ring.sample, 1) == 0:
+                    sampled.add(n)
+                watched.wanted += 1
+            took = [copy["ring"] for copy in packet.copies]
+            assert took == sorted(set(took)), "once to each ring, the lowest first"
+            assert set(took) <= sampled, f"{took} took what only {sampled} want"
+            lost = sampled - set(took)
+            surely = {n for n in lost if self.rings[n].follow and not self.rings[n].faulted}
+            assert not surely or (congestible and not took), f"{surely} lost a packet and had room"
+            assert [copy["last"] for copy in packet.copies] == [0] * (len(took) - 1) + [1] * bool(took)
+            for copy in packet.copies:
+                watched = self.rings[copy["ring"]]
+                watched.told += copy["lost"]
+                # What is lost while a copy waits for its taker is told by that copy.
+                assert watched.told == watched.lost or (self.busy and watched.told > watched.lost)
+            for n in lost:
+                self.rings[n].lost += 1
+            fate = ""
+            if not took:
+                fate = "filtered" if not wants else "sampled_out" if not sampled else "lost"
+                seen = [name for name in FATES if fates[0][name]]
+                assert len(seen) == 1
+                assert fate == seen[0] or (fate == "lost" and seen[0] in ("ring_full", "congested"))
+                assert seen != ["congested"] or congestible
+                assert seen != ["ring_full"] or not surely
+                fate = seen[0]
+                fates.popleft()
+                cells = -(-packet.length // self.profile.cell_bytes)
+                given = self.released.unpack(released.popleft())
+                assert given == {"cell": packet.values["cell"], "cells": cells}
+            passed_over = wants - sampled
+            if passed_over or lost:
+                assert events.popleft() == {
+                    "sampled_out": sum(1 << n for n in passed_over),
+                    "lost": sum(1 << n for n in lost),
+                }
+            result.append(fate)
+        assert [*fates, *events, *released] == [], "more was told than packets came"
+        self.packets.clear()
+        self.release.got.clear()
+        self.fates.seen.clear()
+        self.events.seen.clear()
+        return result
+
+
+def varied() -> list[Watched]:
+    """Four rings that differ in all that a ring can be told."""
+    return [
+        Watched(Ring(filter_ports=0b0101, snap_length=96)),
+        Watched(Ring(filter_protocols=0b0000_1010_1101, sample=3, snap_length=0)),
+        Watched(Ring(filter_verdicts=0b11_0110, spread_count=3, spread_index=1, snap_length=9600), slots=2048),
+        Watched(Ring(spread_count=2, spread_index=0, sample=2, snap_length=1)),
+    ]
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(idle=[0, 0.5], busy=[0, 0.5])
+async def each_ring_takes_what_its_filter_sampling_and_share_of_flows_say(dut, idle, busy):
+    bench = SelectBench(dut, varied(), idle=idle, busy=busy)
+    await bench.start()
+    for _ in range(2):
+        bench.send(300)
+        await bench.settle()
+        assert {"", "filtered", "sampled_out"} == set(bench.check())
+    assert all(watched.count for watched in bench.rings)
+    assert bench.rings[2].head > bench.rings[2].slots, "its slots wrapped"
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(which=["descriptors", "slots"], busy=[0, 0.4])
+async def a_full_ring_loses_what_it_wants_tells_how_many_and_holds_up_no_other(dut, which, busy):
+    size = {"descriptors": {"descriptors": 64, "slots": 1 << 16}, "slots": {"descriptors": 1024, "slots": 2048}}[which]
+    full = Watched(Ring(snap_length=600), follow=False, **size)
+    rings = [Watched(Ring(filter_ports=0b0011)), full, *(Watched(Ring(enable=False)) for _ in range(2))]
+    bench = SelectBench(dut, rings, busy=busy)
+    await bench.start()
+    for _ in range(2):
+        before = full.tails
+        bench.send(300)
+        await bench.settle()
+        fates = bench.check()
+        assert {"", "ring_full"} == set(fates)
+        if which == "descriptors":
+            assert 64 - RING_MARGIN_DESCRIPTORS <= full.count - before[0] <= 64
+        else:
+            assert 2048 - RING_MARGIN_SLOTS <= full.head - before[1] <= 2048
+        full.tails = (full.count, full.head)
+        bench.drive()
+        await bench.cycles(5)
+    full.follow = True
+    bench.send(4)
+    await bench.settle()
+    assert set(bench.check()) == {""}
+    assert full.lost > 100
+    assert full.told == full.lost
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(busy=[0, 0.3])
+async def what_comes_while_the_bus_is_behind_is_lost_to_all_its_rings(dut, busy):
+    bench = SelectBench(dut, varied(), idle=0.3, busy=busy)
+    await bench.start()
+    bench.send(300)
+    for _ in range(30):
+        dut.select__congested.value = bench.random.randrange(2)
+        await bench.cycles(bench.random.randrange(1, 20))
+    dut.select__congested.value = 0
+    await bench.settle()
+    assert {"", "filtered", "sampled_out", "congested"} == set(bench.check(congestible=True))
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(busy=[0, 0.3])
+async def a_card_that_may_pause_waits_for_the_bus_and_loses_nothing(dut, busy):
+    bench = SelectBench(dut, varied(), pause=True, busy=busy)
+    await bench.start()
+    bench.send(200)
+    for _ in range(5):
+        dut.select__congested.value = 1
+        await bench.cycles(20)
+        copies, taken = len(bench.o.got), bench.i.taken
+        await bench.cycles(50)
+        assert (len(bench.o.got), bench.i.taken) == (copies, taken)
+        dut.select__congested.value = 0
+        await bench.cycles(8)
+    await bench.settle()
+    assert {"", "filtered", "sampled_out"} == set(bench.check())
+
+
+@cocotb.test(**LIMIT)
+async def a_faulted_ring_takes_nothing(dut):
+    rings = [Watched(Ring(), faulted=True), Watched(Ring(filter_ports=0b0111, snap_length=0)), *varied()[2:]]
+    bench = SelectBench(dut, rings, busy=0.2)
+    await bench.start()
+    bench.send(150)
+    await bench.settle()
+    assert {"", "ring_full"} == set(bench.check())
+    assert (rings[0].count, rings[0].lost) == (0, 150)
+
+
+@cocotb.test(**LIMIT)
+async def a_ring_switched_on_anew_begins_at_slot_0_and_counts_from_there(dut):
+    bench = SelectBench(dut, varied(), busy=0.2)
+    await bench.start()
+    bench.send(101)
+    await bench.settle()
+    bench.check()
+    for watched, snap_length in zip(bench.rings, (0, 200, 0, 700), strict=True):
+        watched.ring.snap_length = snap_length
+    bench.drive(enable=0)
+    await bench.open()
+    bench.send(100)
+    await bench.settle()
+    assert {"", "filtered", "sampled_out"} == set(bench.check())
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(after=[5, 33, 90])
+async def a_reset_forgets_packets_and_places(dut, after):
+    bench = SelectBench(dut, varied(), idle=0.2, busy=0.5)
+    await bench.start()
+    bench.send(200)
+    await bench.cycles(after)
+    await bench.start()
+    bench.send(120)
+    await bench.settle()
+    assert {"", "filtered", "sampled_out"} == set(bench.check())
