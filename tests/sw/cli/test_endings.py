@@ -170,7 +170,7 @@ def test_a_capture_that_an_output_would_overwrite_is_refused_and_stays(
 
 @pytest.mark.parametrize(("number", "name"), [(2, "Ctrl-C"), (15, "SIGTERM"), (1, "SIGHUP")])
 def test_a_signal_leaves_what_was_delivered_valid_and_no_shared_memory(
-    tmp_path: Path, environment: dict[str, str], number: int, name: str
+    tmp_path: Path, environment: dict[str, str], number: int, name: str, interruptible: None
 ) -> None:
     path, out = tmp_path / "in.pcap", tmp_path / "out"
     path.write_bytes(pcap(frames(4) * 20_000))
@@ -270,7 +270,9 @@ def test_a_capture_that_is_cut_short_while_it_is_read_ends_the_run_with_a_senten
     assert left_by(process.pid) == []
 
 
-def test_ctrl_c_is_heard_while_standard_input_is_silent(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_ctrl_c_is_heard_while_standard_input_is_silent(
+    tmp_path: Path, environment: dict[str, str], interruptible: None
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "sentinic", "run", "-", "--out", out, "--backend", "fake"]
     process = subprocess.Popen(

@@ -104,7 +104,7 @@ def test_what_a_run_wrote_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "udp_dst" in out
 
 
-def test_on_a_terminal_the_table_follows_the_file_until_ctrl_c(tmp_path: Path) -> None:
+def test_on_a_terminal_the_table_follows_the_file_until_ctrl_c(tmp_path: Path, interruptible: None) -> None:
     path = tmp_path / "stats.jsonl"
     write(path, LINES)
     master, slave = pty.openpty()
