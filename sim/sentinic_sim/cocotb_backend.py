@@ -197,10 +197,6 @@ class CocotbTransport:
         """Writes outside of every region, answered with an error."""
         return int(self._ask("status")["decode_errors"])
 
-    def advance_time(self, nanoseconds: int) -> None:
-        """Let wire time jump to ``nanoseconds``, if that is later than now."""
-        self._ask("set_time", nanoseconds)
-
     def reset(self, cycles: int = 4) -> None:
         """Pull the reset line.  Frames that wait, and one under way, are forgotten; regions stay."""
         self._ask("reset", cycles)

@@ -191,10 +191,6 @@ class CardServer:
                 self._picoseconds %= 1000
                 self.dut.time.value = self.time
 
-    async def set_time(self, nanoseconds: int) -> None:
-        self.time = max(self.time, nanoseconds)
-        self.dut.time.value = self.time
-
     async def status(self) -> dict[str, int]:
         return {
             "cycles": self.cycles,

@@ -69,7 +69,6 @@ class ProbeStruct(_Struct):
         ("frame_cycle", _ptr),
         *_words("frame_capacity frame_count"),
         ("descriptor_cycle", _ptr),
-        ("descriptor_address", _ptr),
         *_words("descriptor_capacity descriptor_count"),
     ]
 

@@ -117,10 +117,7 @@ class LatencyProbe:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
         self._frame = np.zeros(capacity, np.uint64)
         self._cycle = np.zeros(capacity, np.uint64)
-        self._address = np.zeros(capacity, np.uint64)
-        self.struct = ProbeStruct(
-            pointer(self._frame), capacity, 0, pointer(self._cycle), pointer(self._address), capacity, 0
-        )
+        self.struct = ProbeStruct(pointer(self._frame), capacity, 0, pointer(self._cycle), capacity, 0)
 
     @property
     def frame_cycles(self) -> npt.NDArray[np.uint64]:
@@ -131,11 +128,6 @@ class LatencyProbe:
     def descriptor_cycles(self) -> npt.NDArray[np.uint64]:
         """Cycle in which each descriptor was complete in memory."""
         return self._cycle[: min(len(self._cycle), self.struct.descriptor_count)]
-
-    @property
-    def descriptor_addresses(self) -> npt.NDArray[np.uint64]:
-        """Bus address of each descriptor."""
-        return self._address[: min(len(self._address), self.struct.descriptor_count)]
 
     def clear(self) -> None:
         self.struct.frame_count = self.struct.descriptor_count = 0

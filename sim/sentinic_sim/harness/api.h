@@ -63,7 +63,7 @@ struct SnStep {
 
 struct SnProbe {           // cycle numbers; `count` is how many there were, of which the first `capacity` are kept
     uint64_t* frame_cycle; uint64_t frame_capacity, frame_count;
-    uint64_t* descriptor_cycle; uint64_t* descriptor_address; uint64_t descriptor_capacity, descriptor_count;
+    uint64_t* descriptor_cycle; uint64_t descriptor_capacity, descriptor_count;
 };
 
 extern "C" {

@@ -173,7 +173,7 @@ private:
             bytes += count;
             region->written += count;
             if (region->limit && region->written >= region->limit) full = true;
-            if (probe && region->watch && ((address + BEAT) & 63) == 0) note(probe, cycle, address & ~63ull);
+            if (probe && region->watch && ((address + BEAT) & 63) == 0) note(probe, cycle);
         }
         beat++;
         violations += last_beat != (beat == burst.beats);
@@ -187,10 +187,9 @@ private:
         beat = 0;
     }
 
-    static void note(SnProbe* probe, uint64_t cycle, uint64_t address) {
+    static void note(SnProbe* probe, uint64_t cycle) {
         if (probe->descriptor_count < probe->descriptor_capacity) {
             probe->descriptor_cycle[probe->descriptor_count] = cycle;
-            probe->descriptor_address[probe->descriptor_count] = address;
         }
         probe->descriptor_count++;
     }

@@ -55,7 +55,6 @@ PARSE_WINDOW_BYTES = 192
 #: IPv6 extension headers (and IPv4 AH) that the parser follows.
 MAX_EXTENSION_HEADERS = 6
 MAX_VLAN_TAGS = 2
-MAX_MPLS_LABELS = 4
 
 WIDE = Profile(
     name="wide",

@@ -72,7 +72,3 @@ class ParseError(IntEnum):
     TCP_DATA_OFFSET = 14  #: data offset below 5, or past the end of the IP packet
     UDP_LENGTH = 15  #: UDP length below 8 or past the end of the IP packet
     ARP_TRUNCATED = 16  #: shorter than an IPv4-over-Ethernet ARP packet
-
-
-#: Parse errors that mean "bytes are missing", not "bytes are wrong".
-TRUNCATIONS = frozenset({ParseError.IP_BEYOND_FRAME})

@@ -61,11 +61,6 @@ class FrameBatch:
         columns = {name: np.ascontiguousarray(getattr(self, name)[rows]) for name, _ in _COLUMNS}
         return FrameBatch(self.data, **columns)
 
-    @property
-    def total_bytes(self) -> int:
-        """Captured bytes of all frames."""
-        return int(self.length.sum(dtype=np.int64))
-
     def frame(self, index: int) -> npt.NDArray[np.uint8]:
         """The captured bytes of one frame, a view."""
         start = int(self.offset[index])

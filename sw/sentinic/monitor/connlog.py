@@ -1,14 +1,11 @@
 """conn.log in Zeek's JSON form: a line a connection, fields in Zeek's order, those that are not set left out."""
 
-import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sentinic.errors import OutputError
 from sentinic.monitor.jit import I64, U8, Record, Records, int64, jit, lend
 from sentinic.monitor.state import ROW_WORDS, STATES, TCP, UDP
 from sentinic.monitor.words import mix
@@ -222,25 +219,3 @@ def conn_log_lines(rows: npt.NDArray[Any], *, seed: int = 0) -> Iterator[bytes]:
     for start in range(0, len(rows), _CHUNK):
         chunk = np.ascontiguousarray(rows[start : start + _CHUNK]).view(ROW_WORDS)
         yield out[: _format(chunk, texts, starts, out, seed)].tobytes()
-
-
-def write_conn_log(path: Path, rows: npt.NDArray[Any], *, seed: int = 0) -> None:
-    """Write the log of ``rows`` to ``path``.
-
-    Raises :class:`OutputError` when it cannot be written; what is there then ends with a whole line.
-    """
-    written = 0
-    try:
-        with path.open("wb", buffering=0) as file:
-            try:
-                for piece in conn_log_lines(rows, seed=seed):
-                    rest = memoryview(piece)
-                    while len(rest):
-                        rest = rest[file.write(rest) :]
-                    written += len(piece)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    file.truncate(written)
-                raise
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written beyond byte {written}: {error.strerror}") from error
