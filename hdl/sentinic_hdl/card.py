@@ -16,6 +16,8 @@ from sentinic_hdl.ingress.port import IngressPort
 from sentinic_hdl.interrupt import Interrupt
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, frame_beat
 from sentinic_hdl.parser import Parser
+from sentinic_hdl.rings.bodies import Bodies
+from sentinic_hdl.rings.reports import Reports
 from sentinic_hdl.rings.select import Select
 from sentinic_hdl.rings.switch import RingSwitch
 from sentinic_hdl.rings.types import RingConfig, copy_shape
@@ -163,9 +165,8 @@ class Card(wiring.Component):
                 & (store.cells_used >= profile.store_cells - profile.store_cells // CONGESTED_SHARE)
             )
         )
-        wiring.connect(m, writer.read, store.read)
-        wiring.connect(m, store.o, writer.body)
         wiring.connect(m, select.release, store.release)
+        self._reports(m, chain, card_bank.control[1], select, writer, store)
         wiring.connect(m, wiring.flipped(self.dma), writer.dma)
 
         rings = Signal(data.ArrayLayout(RingConfig, profile.rings))
@@ -208,6 +209,9 @@ class Card(wiring.Component):
             "dma": (copies.r_rdy, copies.r_en),
         }
         increments = self._increments(ports, parser, select, writer, interrupt, steps, valid & ready)
+        # Reports are no packets.
+        increments["reports"] = writer.events.delivered & writer.events.of_report
+        increments["reports_lost"] = (writer.events.failed & writer.events.of_report) + select.report_lost
         increments = {name: increments[name] for name in counter_names(profile)}
         m.submodules.counters = counters = CounterBank(
             profile=profile, widths={name: len(value) for name, value in increments.items()}
@@ -215,7 +219,8 @@ class Card(wiring.Component):
         for name, value in increments.items():
             m.d.comb += counters.increments[snake_case(name)].eq(value)
         m.d.comb += counters.held_less.eq(
-            select.fates.as_value().any() + (writer.events.delivered | writer.events.failed)
+            select.fates.as_value().any()
+            + ((writer.events.delivered | writer.events.failed) & ~writer.events.of_report)
         )
 
         # --- Identity, and the register bus ---
@@ -233,6 +238,8 @@ class Card(wiring.Component):
             config.data_base.eq(Cat(bank.data_base_low, bank.data_base_high)),
             config.spread_count.eq(bank.spread[:7]),
             config.spread_index.eq(bank.spread[8:]),
+            config.reports.eq(bank.extras[0]),
+            config.crossings.eq(bank.extras[1]),
         ]
         for name in (
             "descriptor_mask",
@@ -246,6 +253,37 @@ class Card(wiring.Component):
             "snap_length",
         ):
             m.d.comb += config[name].eq(getattr(bank, name))
+
+    def _reports(self, m, chain, pause, select, writer, store):
+        """Stages that hand out reports get the time, and a place beside the packet store where reports wait."""
+        sources = [stage for stage in chain if "reports" in stage.signature.members]
+        if not sources:
+            # Without reports, what is asked for is of the packet store.
+            m.d.comb += [
+                store.read.payload.eq(writer.read.p.frame),
+                store.read.valid.eq(writer.read.valid),
+                writer.read.ready.eq(store.read.ready),
+            ]
+            wiring.connect(m, store.o, writer.body)
+            return
+        (source,) = sources
+        m.submodules.reports = reports = Reports(profile=self.profile)
+        m.submodules.bodies = bodies = Bodies(profile=self.profile)
+        wiring.connect(m, source.reports, reports.i)
+        wiring.connect(m, reports.o, select.report)
+        wiring.connect(m, writer.read, bodies.ask)
+        wiring.connect(m, bodies.o, writer.body)
+        wiring.connect(m, bodies.store_read, store.read)
+        wiring.connect(m, store.o, bodies.store_beats)
+        wiring.connect(m, bodies.report_read, reports.read)
+        wiring.connect(m, reports.beats, bodies.report_beats)
+        m.d.comb += [
+            source.time.eq(self.time),
+            source.lossless.eq(pause),
+            reports.time.eq(self.time),
+            reports.release.valid.eq(select.report_lost),
+            reports.release.payload.eq(reports.o.p.cell),
+        ]
 
     def _increments(self, ports, parser, select, writer, interrupt, steps, stage_moved):
         """By how much each counter grows in this cycle; packets are counted once they are surely past a point."""
@@ -263,7 +301,7 @@ class Card(wiring.Component):
             "cycles": Const(1, 1),
             "received": at_ports("received"),
             "held": good[0] + good[1],
-            "delivered": writer.events.delivered,
+            "delivered": writer.events.delivered & ~writer.events.of_report,
             "offloaded": Const(0, 1),
             "filtered": select.fates.filtered,
             "sampled_out": select.fates.sampled_out,
@@ -273,7 +311,7 @@ class Card(wiring.Component):
             "dropped_overflow": at_ports("overflow"),
             "dropped_ring_full": select.fates.ring_full,
             "dropped_congested": select.fates.congested,
-            "dropped_dma_error": writer.events.failed,
+            "dropped_dma_error": writer.events.failed & ~writer.events.of_report,
             "malformed": parsed & (headers.verdict == Verdict.MALFORMED),
             "extension_depth": parsed & (headers.parse_error == ParseError.EXTENSION_DEPTH),
             "network_checksum_bad": parsed & headers.network_checksum_bad,
@@ -292,7 +330,7 @@ class Card(wiring.Component):
             table[f"{name}.busy_cycles"] = valid & ready
             table[f"{name}.stall_cycles"] = valid & ~ready
         for n in range(profile.rings):
-            mine = writer.events.ring == n
+            mine = (writer.events.ring == n) & ~writer.events.of_report
             table[f"ring{n}.delivered"] = writer.events.copy_written & mine
             table[f"ring{n}.delivered_bytes"] = writer.events.captured & (writer.events.copy_written & mine).replicate(
                 LENGTH_BITS

@@ -52,7 +52,7 @@ class Interrupt(wiring.Component):
             self.raised.eq(0),
         ]
         with m.If(~active & ~news):
-            m.d.sync += [waiting.eq(0), count.eq(0), self.irq.eq(0)]
+            m.d.sync += [waiting.eq(0), due.eq(0), count.eq(0), self.irq.eq(0)]
         with m.Else():
             with m.If(~waiting):
                 m.d.sync += [waiting.eq(1), deadline.eq(self.time + self.holdoff)]

@@ -2,7 +2,7 @@
 
 import re
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -71,3 +71,24 @@ def test_without_that_platform_a_part_is_itself() -> None:
     store = Store([])
     store._MustUse__used = True
     assert part(None, "alike", store) is store
+
+
+class Half(wiring.Component):
+    """Two bits of which one never changes."""
+
+    i: In(1)
+    o: Out(2)
+
+    def elaborate(self, platform):
+        m = Module()
+        both = Signal(2)
+        m.d.comb += [both[0].eq(1), self.o.eq(both)]
+        with m.If(self.i):
+            m.d.comb += both[1].eq(1)
+        return m
+
+
+def test_a_part_of_a_signal_that_never_changes_does_not_wait_for_a_change() -> None:
+    text = to_verilog(Half(), "top")
+    assert re.search(r"initial\n +\S+ ?\[0\] = 1'h1;", text), text
+    assert not re.search(r"always @\*\n +\S+ ?\[0\] = 1'h1;", text)

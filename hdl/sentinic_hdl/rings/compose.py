@@ -5,6 +5,7 @@ from amaranth.hdl import Cat, Const, Mux, Signal, Value
 from sentinic.abi import tag as abi_tag
 from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
 from sentinic.abi.layout import ByteOrder, Record
+from sentinic.abi.verdicts import Kind
 
 #: 32-bit words of a slot that the tag may touch: the headroom, two VLAN tags and the addresses.
 TAGGED_WORDS = HEADROOM // 4 + 3 + 2
@@ -61,14 +62,27 @@ def _tlv(tlv: abi_tag.Tlv, values: dict[str, Value]) -> list[Value]:
     return _words(pack(tlv.record, {"type": Const(tlv.type, 8), "length": Const(tlv.words, 8), **values}))
 
 
+def is_report(copy) -> Value:
+    """A frame with no packet: it brings its own tag."""
+    return copy.meta.kind == Kind.REPORT
+
+
+def crosses(copy) -> Value:
+    return copy.meta.crossing.rules.any()
+
+
+def tells_loss(copy) -> Value:
+    """This copy tells what its ring lost.  The headroom holds a crossing or a loss, which the next copy then tells."""
+    return ~is_report(copy) & (copy.bare | ~crosses(copy))
+
+
 def tag_words(copy):
     """Length of the tag of a copy, in 32-bit words: the signal, and the statements that drive it."""
     base = (abi_tag.TAG_HEADER_BYTES + abi_tag.HEADERS_FROM_END) // 4
-    loss = copy.lost.any()
+    news = Mux(crosses(copy), abi_tag.CROSSING.words, Mux(copy.lost.any(), abi_tag.LOSS.words, 0))
     length = Signal(8, name="tag_length")
-    return length, [
-        length.eq(base + Mux(loss, abi_tag.LOSS.words, 0) + Mux(copy.meta.headers.has_tcp, abi_tag.TCP.words, 0))
-    ]
+    whole = base + news + Mux(copy.meta.headers.has_tcp, abi_tag.TCP.words, 0)
+    return length, [length.eq(Mux(is_report(copy), 0, whole))]
 
 
 def slot_words(copy, length: Value) -> list[Value]:
@@ -114,32 +128,33 @@ def slot_words(copy, length: Value) -> list[Value]:
         },
     )
     loss = _tlv(abi_tag.LOSS, {"lost": copy.lost})
+    crossing = _tlv(
+        abi_tag.CROSSING,
+        {"flags": meta.crossing.of_bytes, "rules": meta.crossing.rules, "value": meta.crossing.value},
+    )
+    optional = {"nothing": [], "loss": loss, "crossing": crossing}
     header = swap_bytes(Cat(length, Const(abi_tag.TAG_VERSION, 8), Const(abi_tag.TAG_ETHERTYPE, 16)))
     link = _words(meta.link)
     vlans = [swap_bytes(headers.vlan0), swap_bytes(headers.vlan1)]
 
     # What stands before the fixed TLVs, for each combination of VLAN tags and optional TLVs.
-    def prefix(vlan_count: int, lost: bool, with_tcp: bool) -> list[Value]:
-        return [*link, *vlans[:vlan_count], header, *(loss if lost else []), *(tcp if with_tcp else [])]
+    def prefix(vlan_count: int, news: str, with_tcp: bool) -> list[Value]:
+        return [*link, *vlans[:vlan_count], header, *optional[news], *(tcp if with_tcp else [])]
 
     fixed = [*located, *packet]
     words: list[Value] = []
     for w in range(TAGGED_WORDS):
-        cases: dict[tuple[int, bool, bool], Value] = {}
-        for vlan_count in range(3):
-            for lost in (False, True):
-                for with_tcp in (False, True):
-                    sequence = prefix(vlan_count, lost, with_tcp) + fixed
-                    begin = _HEADROOM_WORDS + _LINK_WORDS + vlan_count - len(sequence)
-                    position = w - begin
-                    cases[vlan_count, lost, with_tcp] = (
-                        sequence[position] if 0 <= position < len(sequence) else Const(0, 32)
-                    )
         by_vlan = []
         for vlan_count in range(3):
-            plain = Mux(headers.has_tcp, cases[vlan_count, False, True], cases[vlan_count, False, False])
-            lossy = Mux(headers.has_tcp, cases[vlan_count, True, True], cases[vlan_count, True, False])
-            by_vlan.append(Mux(copy.lost.any(), lossy, plain))
+            cases: dict[str, Value] = {}
+            for news in optional:
+                by_tcp = []
+                for with_tcp in (False, True):
+                    sequence = prefix(vlan_count, news, with_tcp) + fixed
+                    position = w - (_HEADROOM_WORDS + _LINK_WORDS + vlan_count - len(sequence))
+                    by_tcp.append(sequence[position] if 0 <= position < len(sequence) else Const(0, 32))
+                cases[news] = Mux(headers.has_tcp, by_tcp[1], by_tcp[0])
+            by_vlan.append(Mux(crosses(copy), cases["crossing"], Mux(copy.lost.any(), cases["loss"], cases["nothing"])))
         words.append(Mux(headers.vlan_count[1], by_vlan[2], Mux(headers.vlan_count[0], by_vlan[1], by_vlan[0])))
     return words
 
@@ -158,7 +173,7 @@ def descriptor_bits(copy, length: Value) -> Value:
             "parse_error": headers.parse_error,
             "vlan_count": headers.vlan_count,
             "mpls": headers.mpls_count.any(),
-            "loss": copy.lost.any(),
+            "loss": copy.lost.any() & tells_loss(copy),
             "truncated": meta.info.wire_length != copy.captured,
             "kind": meta.kind,
             "tcp": headers.has_tcp & ~copy.bare,

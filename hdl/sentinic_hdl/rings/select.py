@@ -7,7 +7,9 @@ from amaranth.lib.wiring import In, Out
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
 from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
+from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
+from sentinic_hdl.rings import compose
 from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, ring_events
 from sentinic_hdl.store import cells_of, release_shape
 
@@ -29,6 +31,9 @@ class Select(wiring.Component):
 
     One packet a cycle that no ring takes; one copy a cycle otherwise.  Three cycles from ``i`` to ``o``.
 
+    A report goes to each ring that is there for reports, in a cycle in which no packet's copy leaves or instead of one:
+    packets that no ring takes never wait for it.  It waits until all these rings have room; without any it is lost.
+
     A ring whose snap length is 0 when it is switched on gets descriptors only (``bare``): its packets take no slot.
     A packet that a ring wants and that finds it full is lost to that ring alone.  When the DMA bus is behind
     (``congested``), the packet is lost to all, or waits if ``pause`` allows.
@@ -36,8 +41,10 @@ class Select(wiring.Component):
     Members
     -------
     i: packets
+    report: reports; of its meta ``cell`` and ``info`` count
     o: copies, for :class:`Writer`
     release: packets that no ring takes
+    report_lost: there is no ring for the report offered; it is taken
     rings: the ring's registers
     fault: rings that must not be written
     congested: there is no room for the copies of another packet behind ``o``
@@ -51,6 +58,8 @@ class Select(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(PacketMeta)),
+                "report": In(stream.Signature(PacketMeta)),
+                "report_lost": Out(1),
                 "o": Out(stream.Signature(copy_shape(profile))),
                 "release": Out(stream.Signature(release_shape(profile))),
                 "rings": In(data.ArrayLayout(RingConfig, profile.rings)),
@@ -75,6 +84,7 @@ class Select(wiring.Component):
         meta_valid = Signal()
         meta_done = Signal()
         m.d.comb += self.i.ready.eq(~meta_valid | meta_done)
+        told = Signal(profile.rings)  # whatever else it is, it crosses a threshold
         matches = []
         for n in rings:
             config = self.rings[n]
@@ -88,6 +98,7 @@ class Select(wiring.Component):
                 & config.filter_verdicts.bit_select(headers.verdict, 1)
                 & ((config.spread_count[1:] == 0) | (scaled[16:] == config.spread_index))
             )
+        crossings = Cat(self.rings[n].enable & self.rings[n].crossings & self.i.p.crossing.rules.any() for n in rings)
         # How much of it each ring would take, and the room that needs, before it is known which ring that is.
         taken_bytes, taken_slots, taken_bare = [], [], []
         # Settled when the ring is switched on, so that a packet is never looked at as one kind and placed as the other.
@@ -119,7 +130,12 @@ class Select(wiring.Component):
         m.d.comb += match.eq(matched & enabled)
         m.d.sync += matched.eq(match)
         with m.If(self.i.ready):
-            m.d.sync += [meta_valid.eq(self.i.valid), meta.eq(self.i.payload), matched.eq(Cat(matches))]
+            m.d.sync += [
+                meta_valid.eq(self.i.valid),
+                meta.eq(self.i.payload),
+                matched.eq(Cat(matches) | crossings),
+                told.eq(crossings),
+            ]
 
         # Stage 2: sample, look for room, and emit a copy a cycle, lowest ring first.
         room = self._room(m)
@@ -135,7 +151,7 @@ class Select(wiring.Component):
         release_ready = Signal()
         counts = [Signal(16, name=f"sample_count{n}") for n in rings]
         m.d.comb += [
-            sampled.eq(match & Cat(count == 0 for count in counts)),
+            sampled.eq(match & (told | Cat(count == 0 for count in counts))),
             hold.eq(self.congested & self.pause & (sampled & room).any() & ~begun),
             taking.eq(Mux(begun, todo, sampled & room & ~self.congested.replicate(profile.rings))),
             rest.eq(taking & (taking - 1)),
@@ -162,13 +178,16 @@ class Select(wiring.Component):
                 self.release.p.cells.eq(cells_of(profile, meta.info.length)),
             ]
 
+        report_copy, report_chosen, report_taken, place_ready = self._report(m, room)
+        m.d.comb += copy_ready.eq(place_ready & ~report_copy)
+
         # What is counted is counted once a packet: in the cycle in which it leaves this stage, or its first copy does.
         decided = Signal()
         lost = Signal(profile.rings)
         m.d.comb += [
             decided.eq(first & Mux(taking.any(), copy_ready, release_ready)),
             lost.eq(sampled & ~taking),
-            self.taken.eq(taking & decided.replicate(profile.rings)),
+            self.taken.eq((taking & decided.replicate(profile.rings)) | report_taken),
         ]
         m.d.sync += [self.fates.eq(0), self.ring_events.eq(0)]
         with m.If(decided):
@@ -183,14 +202,49 @@ class Select(wiring.Component):
                     self.fates.ring_full.eq(~(sampled & room).any()),
                 ]
             for n in rings:
-                with m.If(match[n]):
+                with m.If(match[n] & ~told[n]):
                     m.d.sync += counts[n].eq(Mux(counts[n] + 1 >= self.rings[n].sample, 0, counts[n] + 1))
         for n in rings:
             with m.If(self.rings[n].start):
                 m.d.sync += counts[n].eq(0)
 
-        self._place(m, meta, wanted, chosen, rest, copy_valid, copy_ready, lost, decided)
+        source = {
+            "valid": copy_valid | report_copy,
+            "ready": place_ready,
+            "report": report_copy,
+            "ring": Mux(report_copy, report_chosen, chosen),
+            "last": Mux(report_copy, ~self._report_rest.any(), ~rest.any()),
+        }
+        self._place(m, meta, wanted, source, lost, decided)
         return m
+
+    def _report(self, m, room):
+        """Copies of reports: when one is to be placed, for which ring, which rings one begins for."""
+        profile = self._profile
+        rings = range(profile.rings)
+        wanting, todo, taking = Signal(profile.rings), Signal(profile.rings), Signal(profile.rings)
+        self._report_rest = rest = Signal(profile.rings)
+        begun, may_begin, ready, copy = Signal(), Signal(), Signal(), Signal()
+        chosen = Signal(range(profile.rings))
+        # A ring of descriptors has no place for a report.
+        m.d.sync += wanting.eq(
+            Cat(self.rings[n].enable & self.rings[n].reports & ~self.fault[n] & ~self._bare[n] for n in rings)
+        )
+        enabled = Cat(self.rings[n].enable for n in rings)
+        m.d.comb += [
+            may_begin.eq(self.report.valid & ~begun & ~(wanting & ~room).any() & ~self.congested),
+            taking.eq(Mux(begun, todo, wanting & enabled)),
+            rest.eq(taking & (taking - 1)),
+            copy.eq((may_begin | begun) & taking.any()),
+            self.report_lost.eq(may_begin & ~taking.any()),
+            self.report.ready.eq(Mux(taking.any(), copy & ready & ~rest.any(), may_begin | begun)),
+        ]
+        for n in reversed(rings):
+            with m.If(taking[n]):
+                m.d.comb += chosen.eq(n)
+        with m.If(copy & ready):
+            m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
+        return copy, chosen, taking & (may_begin & ready).replicate(profile.rings), ready
 
     def _room(self, m):
         """A bit a ring: it has room, with a margin for what was decided in the last cycles."""
@@ -214,7 +268,7 @@ class Select(wiring.Component):
             ]
         return room
 
-    def _place(self, m, meta, wanted, chosen, rest, copy_valid, copy_ready, lost, decided):
+    def _place(self, m, meta, wanted, source, lost, decided):
         """Stage 3: give the copy its place in the data ring."""
         profile = self._profile
         taken_bytes, taken_slots, taken_bare = wanted
@@ -223,19 +277,31 @@ class Select(wiring.Component):
         placed = Signal()
         forward = Signal()
         m.d.comb += [
-            copy_ready.eq(~placed | ~self.o.valid | self.o.ready),
+            source["ready"].eq(~placed | ~self.o.valid | self.o.ready),
             forward.eq(placed & (~self.o.valid | self.o.ready)),
         ]
-        with m.If(copy_ready):
+        report, chosen = self.report.p, source["ring"]
+        with m.If(source["ready"]):
             m.d.sync += [
-                placed.eq(copy_valid),
+                placed.eq(source["valid"]),
                 copy.meta.eq(meta),
                 copy.ring.eq(chosen),
                 copy.captured.eq(Array(taken_bytes)[chosen]),
                 copy.bare.eq(Array(taken_bare)[chosen]),
-                copy.last.eq(~rest.any()),
+                copy.last.eq(source["last"]),
                 slots.eq(Array(taken_slots)[chosen]),
             ]
+            with m.If(source["report"]):
+                # All else of it is 0: a register's reset, where a choice would be a table a bit.
+                m.d.sync += [
+                    copy.meta.eq(0),
+                    copy.meta.kind.eq(Kind.REPORT),
+                    copy.meta.cell.eq(report.cell),
+                    copy.meta.info.eq(report.info),
+                    copy.captured.eq(report.info.length),
+                    copy.bare.eq(0),
+                    slots.eq(HEADROOM // SLOT_ALIGNMENT + ((report.info.length + SLOT_ALIGNMENT - 1) >> 6)),
+                ]
 
         head = Signal(SLOT_BITS)
         mask = Signal(SLOT_BITS)
@@ -265,7 +331,8 @@ class Select(wiring.Component):
                     m.d.sync += self._descriptor_head[n].eq(self._descriptor_head[n] + 1)
                 with m.If(mine & ~copy.bare):
                     m.d.sync += self._data_head[n].eq(start + slots)
+                telling = mine & compose.tells_loss(copy)
                 with m.If(decided & lost[n]):
-                    m.d.sync += since[n].eq(Mux(mine, 1, since[n] + 1))
-                with m.Elif(mine):
+                    m.d.sync += since[n].eq(Mux(telling, 1, since[n] + 1))
+                with m.Elif(telling):
                     m.d.sync += since[n].eq(0)

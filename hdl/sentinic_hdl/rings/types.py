@@ -4,6 +4,7 @@ from amaranth.lib import data
 
 from sentinic.abi.profiles import Profile
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
+from sentinic_hdl.store import read_shape
 
 #: The data ring is counted in slots of 64 bytes.
 SLOT_BITS = 26
@@ -27,6 +28,8 @@ class RingConfig(data.Struct):
     snap_length: LENGTH_BITS
     spread_count: 7
     spread_index: 7
+    reports: 1  # reports of statistics are for this ring
+    crossings: 1  # so are packets that cross a threshold, whatever it filters or samples
 
 
 def copy_shape(profile: Profile) -> data.StructLayout:
@@ -42,6 +45,11 @@ def copy_shape(profile: Profile) -> data.StructLayout:
             "last": 1,  # no other ring takes this packet after this one
         }
     )
+
+
+def ask_shape(profile: Profile) -> data.StructLayout:
+    """Bytes to read: of the packet store, or of the reports (``cell`` is the place)."""
+    return data.StructLayout({"frame": read_shape(profile), "report": 1})
 
 
 def ring_events(profile: Profile) -> data.StructLayout:

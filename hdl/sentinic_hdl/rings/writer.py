@@ -12,8 +12,8 @@ from sentinic.abi.verdicts import Kind
 from sentinic_hdl.axi import AxiWrite
 from sentinic_hdl.meta import LENGTH_BITS
 from sentinic_hdl.rings import compose
-from sentinic_hdl.rings.types import RingConfig, copy_shape
-from sentinic_hdl.store import cells_of, read_shape
+from sentinic_hdl.rings.types import RingConfig, ask_shape, copy_shape
+from sentinic_hdl.store import cells_of
 
 #: Bursts that may wait for their response.
 OUTSTANDING = 64
@@ -31,10 +31,11 @@ class WriterEvents(data.Struct):
     data_beat: 1
     descriptor_beat: 1
     response_error: 1
-    delivered: 1  # a packet, at its last copy: some ring has it
-    failed: 1  # a packet, at its last copy: no ring has it
+    delivered: 1  # a packet or report, at its last copy: some ring has it
+    failed: 1  # a packet or report, at its last copy: no ring has it
     copy_written: 1  # a copy; ``ring`` and ``captured`` tell which
     copy_failed: 1
+    of_report: 1  # all of this is of a report
     ring: 4
     captured: LENGTH_BITS
 
@@ -51,7 +52,7 @@ class Writer(wiring.Component):
     Members
     -------
     i: copies
-    read: what to read of the store
+    read: what to read
     body: the beats read
     dma: the bus
     rings: the ring's registers
@@ -65,7 +66,7 @@ class Writer(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(copy_shape(profile))),
-                "read": Out(stream.Signature(read_shape(profile))),
+                "read": Out(stream.Signature(ask_shape(profile))),
                 "body": In(stream.Signature(profile.data_width)),
                 "dma": Out(AxiWrite(profile.data_width)),
                 "rings": In(data.ArrayLayout(RingConfig, profile.rings)),
@@ -84,11 +85,13 @@ class Writer(wiring.Component):
         ring_bits = ceil_log2(profile.rings)
         descriptor_beats = DESCRIPTOR.size // beat_bytes
 
-        ticket = data.StructLayout({"ring": ring_bits, "last": 1, "captured": LENGTH_BITS})
+        ticket = data.StructLayout({"ring": ring_bits, "last": 1, "report": 1, "captured": LENGTH_BITS})
         pending_shape = data.StructLayout({"descriptor": 8 * DESCRIPTOR.size, "bare": 1, "ticket": ticket})
         m.submodules.pending = pending = SyncFIFOBuffered(width=pending_shape.size, depth=PENDING)
-        m.submodules.asks = asks = SyncFIFO(width=read_shape(profile).size, depth=ASKS)
-        ask = Signal(read_shape(profile))
+        m.submodules.asks = asks = SyncFIFO(width=ask_shape(profile).size, depth=ASKS)
+        ask = Signal(ask_shape(profile))
+        report = Signal()
+        m.d.comb += report.eq(compose.is_report(self.i.p))
 
         # --- Compose: the words of tag and descriptor, in registers, after the store was asked for the body. ---
         # What enables so many registers is known a cycle ahead: the store is asked while the packet before is still
@@ -114,10 +117,11 @@ class Writer(wiring.Component):
             self.i.ready.eq(compose_now | pass_now),
             # Nothing is read for a descriptor alone, but the store releases the packet only behind what is.
             asks.w_en.eq(Mux(self.i.p.bare, pass_now & self.i.p.last, self.i.valid & ~asked)),
-            ask.cell.eq(self.i.p.meta.cell),
-            ask.beats.eq((self.i.p.captured + beat_bytes - 1) >> beat_log2),
-            ask.cells.eq(cells_of(profile, self.i.p.meta.info.length)),
-            ask.release.eq(self.i.p.last),
+            ask.report.eq(report),
+            ask.frame.cell.eq(self.i.p.meta.cell),
+            ask.frame.beats.eq((self.i.p.captured + beat_bytes - 1) >> beat_log2),
+            ask.frame.cells.eq(cells_of(profile, self.i.p.meta.info.length)),
+            ask.frame.release.eq(self.i.p.last),
             asks.w_data.eq(ask),
             self.read.valid.eq(asks.r_rdy),
             self.read.payload.eq(asks.r_data),
@@ -135,7 +139,8 @@ class Writer(wiring.Component):
                 packet_address.eq(base + Cat(Const(0, 6), self.i.p.slot)),
                 first_beat.eq((HEADROOM // 4 - length) >> ceil_log2(beat_words)),
                 end.eq(self.i.p.captured + HEADROOM),
-                tag_end.eq(HEADROOM // 4 + 3 + self.i.p.meta.headers.vlan_count),
+                # A report's own words begin where a packet's tag would end.
+                tag_end.eq(HEADROOM // 4 + Mux(report, 0, 3 + self.i.p.meta.headers.vlan_count)),
             ]
         pending_entry = Signal(pending_shape)
         m.d.comb += [
@@ -143,6 +148,7 @@ class Writer(wiring.Component):
             pending_entry.bare.eq(self.i.p.bare),
             pending_entry.ticket.ring.eq(self.i.p.ring),
             pending_entry.ticket.last.eq(self.i.p.last),
+            pending_entry.ticket.report.eq(report),
             pending_entry.ticket.captured.eq(self.i.p.captured),
             pending.w_data.eq(pending_entry),
             pending.w_en.eq(compose_now | pass_now),
@@ -368,6 +374,7 @@ class Writer(wiring.Component):
                     events.copy_written.eq(written),
                     events.copy_failed.eq(~written),
                     events.ring.eq(head.ticket.ring),
+                    events.of_report.eq(head.ticket.report),
                     events.captured.eq(head.ticket.captured),
                     any_copy.eq((any_copy | written) & ~head.ticket.last),
                     events.delivered.eq(head.ticket.last & (any_copy | written)),

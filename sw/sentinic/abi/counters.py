@@ -41,6 +41,8 @@ CARD: tuple[Counter, ...] = (
     Counter("dma_descriptor_beats", "beats", "beats of descriptors on the DMA bus"),
     Counter("dma_errors", "responses", "write responses other than OKAY"),
     Counter("interrupts", "interrupts", "times the interrupt line rose"),
+    Counter("reports", "reports", "reports of statistics written to at least one ring; they are no packets"),
+    Counter("reports_lost", "reports", "reports that no ring was there for, or that no ring got"),
 )
 #: Card counters that are drops: the reasons of C3.
 DROP_REASONS: tuple[str, ...] = tuple(c.name for c in CARD if c.name.startswith("dropped_"))

@@ -277,6 +277,6 @@ RING_MARGIN_DESCRIPTORS = 16
 RING_MARGIN_SLOTS = 1024
 
 #: What every build has.
-BLOCKS: tuple[Block, ...] = (CARD, INTERRUPT, SNAPSHOT, PASSTHROUGH, RING)
-#: Windows of the stages, by the name in ``Profile.stages``.  ``statistics`` is in no build yet.
+BLOCKS: tuple[Block, ...] = (CARD, INTERRUPT, SNAPSHOT, PASSTHROUGH, RING, STATISTICS)
+#: Windows of the stages, by the name in ``Profile.stages``.
 STAGE_BLOCKS: dict[str, Block] = {"passthrough": PASSTHROUGH, "statistics": STATISTICS}

@@ -20,8 +20,8 @@ TAG_VERSION = 1
 NO_PACKET_ETHERTYPE = 0
 #: EtherType, version, length.
 TAG_HEADER_BYTES = 4
-#: The tag of a packet never grows beyond the headroom of a slot: with ``crossing`` and ``tcp``, ``loss`` waits for the
-#: ring's next packet.
+#: The tag of a packet never grows beyond the headroom of a slot: with ``crossing``, ``loss`` waits for the ring's next
+#: packet.
 TAG_MAX_BYTES = 64
 
 

@@ -36,6 +36,8 @@ _DESCRIPTORS, _DATA_BYTES = 8192, 8 << 20
 #: Groups that the summary names of each rule.
 _LARGEST = 10
 _PART = 4096
+#: How long the card may hold packets after the last was sent: cycles at a time, and how many times.
+_HELD_CYCLES, _HELD_STEPS = 1000, 10_000
 
 
 def seconds(time: int) -> str:
@@ -59,6 +61,7 @@ class StatisticsOutput:
         software and ring 0 delivers no bytes of packets.
         """
         encoded = encode_all(rules, where)
+        self._device = device
         self._stage, reason = _stage_of(device)
         on_card = rules[: self._stage.shape.rules] if self._stage is not None else ()
         self._software = encoded[len(on_card) :]
@@ -102,6 +105,12 @@ class StatisticsOutput:
     def stop(self) -> None:
         """Have the card report all that it has counted.  The rings must be read meanwhile."""
         if self._stage is not None:
+            # A packet that is still on its way to the stage is to be counted too.
+            for _ in range(_HELD_STEPS):
+                if not self._device.snapshot()["held"]:
+                    break
+                self._device.forward()
+                self._device.transport.step(_HELD_CYCLES)
             self._stage.replace([])
             self._stage.settle()
 

@@ -121,7 +121,8 @@ class Unit(wiring.Component):
                 m.d.comb += config.eq(self.configs[n])
         valid1, rule1, sample1, sweep1, both1 = Signal(), Signal(4), Signal(Sample), Signal(), Signal()
         key1, turned1 = Signal(Fields), Signal(Fields)
-        with m.If(self.valid):
+        # A rule that is off costs a simulator next to nothing.
+        with m.If(self.valid & config.enable):
             m.d.comb += hits.eq(
                 Cat(
                     ~((forward ^ config.value) & config.mask).any(),
@@ -135,7 +136,7 @@ class Unit(wiring.Component):
                 key1.eq(forward & config.group),
                 turned1.eq(backward & config.group),
             ]
-        m.d.sync += [valid1.eq(self.valid & config.enable & hits.any()), sweep1.eq(sweep_now)]
+        m.d.sync += [valid1.eq(hits.any()), sweep1.eq(sweep_now)]
 
         valid2 = Signal()
         first, second = ends(key1)
