@@ -1,0 +1,60 @@
+"""What the statistics stage takes in a cycle: every packet hits all rules, whatever their groups."""
+
+from sentinic.abi.profiles import Profile
+from sentinic.driver.device import Device, check_conservation
+from sentinic.driver.rules import Rule
+from sentinic.driver.statistics import Statistics, are_reports, read_reports
+from sentinic_sim.bench.table import Table
+from sentinic_sim.bench.traffic import minimum_frames
+
+#: A ring for the reports of all groups.
+_DESCRIPTORS, _DATA_BYTES = 1 << 18, 1 << 28
+
+
+def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
+    """Cycles a packet, and that the sums over all reports and overflows are what was sent."""
+    if "statistics" not in profile.stages:
+        return
+    cases = (
+        ("one group", [], 1, None),
+        ("every packet a new group", ["ipv4_src"], frames, None),
+        ("every packet a new group, all in one set", ["ipv4_src"], frames, 0),
+    )
+    for what, group, flows, secret in cases:
+        with Device.open("native", profile.name) as device:
+            ring = device.open_ring(0, descriptors=_DESCRIPTORS, data_bytes=_DATA_BYTES)
+            ring.registers.write("filter_ports", 0)
+            ring.registers.write("extras", 1, "reports")
+            ring.enable()
+            stage = Statistics(device, secret=secret)
+            rules = stage.shape.rules
+            stage.replace([Rule(f"r{n}", {}, group) for n in range(rules)])
+            stage.settle()
+            device.set_pause(False)
+            device.enable()
+            before = device.snapshot()
+            device.transport.send(minimum_frames(frames, flows))
+            device.transport.step()
+            counters = device.snapshot()
+            cycles = sum(
+                counters[f"ingress.{kind}_cycles"] - before[f"ingress.{kind}_cycles"] for kind in ("busy", "stall")
+            )
+            assert counters["filtered"] == frames, counters
+            stage.replace([])
+            stage.settle()
+            while (after := device.snapshot())["reports"] > counters["reports"]:
+                counters = after
+                device.transport.step(10_000)
+            check_conservation(counters)
+            descriptors, data = ring.poll()
+            groups = read_reports(descriptors[are_reports(descriptors)], data).groups
+        packets = int(groups["packets"].sum())
+        assert packets == rules * frames, f"{packets} packets in {len(groups)} reports of {rules} rules on {frames}"
+        overflow = int(groups["packets"][groups["flags"] & 16 != 0].sum())
+        table.add(
+            f"{profile.name}: {rules} rules hit by every 64-byte frame, {what}",
+            cycles / frames,
+            "cycles/frame",
+            f"{frames:,} frames back to back; {100 * overflow / packets:.1f} % of the counts went into overflows",
+            want="1" if profile.name == "wide" else "",
+        )
