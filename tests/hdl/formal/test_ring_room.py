@@ -7,8 +7,11 @@ from amaranth.hdl import Mux, Signal
 
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
 from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES
+from sentinic.abi.statistics import REPORT_HEAD_BYTES
+from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import PacketMeta
 from sentinic_hdl.rings import select
+from sentinic_hdl.rings.reports import SLOT_BYTES
 from sentinic_hdl.rings.types import copy_shape
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
@@ -40,6 +43,10 @@ def room(dut) -> Bench:
 
     size = dut.i.p.info.length
     bench.assume((size >= MIN_FRAME_BYTES) & (size <= MAX_FRAME_BYTES), because="the ports drop all others")
+    reports = bench.rules(dut.report)
+    bench.assume(reports.kept, because="the reports keep the stream rules")
+    length = dut.report.p.info.length
+    bench.assume((length >= REPORT_HEAD_BYTES) & (length <= SLOT_BYTES), because="the reports make no others")
     bench.assume(config.data_mask == SLOTS - 1, because="the host sets up a ring before it enables it")
     bench.assume(config.descriptor_mask == DESCRIPTORS - 1, because="the host sets up a ring before it enables it")
     started, on = bench.past(config.start), bench.past(config.enable)
@@ -72,6 +79,7 @@ def room(dut) -> Bench:
     # ``taken`` tells of each copy before it comes.
     m.d.sync += promised.eq(promised + dut.taken[RING] - (mine & dut.o.ready))
     bench.check(~mine | (promised != 0))
+    bench.cover(mine & (dut.o.p.meta.kind == Kind.REPORT) & bench.past(mine & dut.o.ready))
     bench.cover(config.enable & (descriptors == 2) & bench.past(dut.o.valid & dut.o.ready) & mine)
     bench.cover(loaded & bare & bench.past(mine & dut.o.ready))
     bench.cover(dut.ring_events.lost[RING] & (config.descriptor_tail == 3))
@@ -89,9 +97,16 @@ def room(dut) -> Bench:
     bench.invariant(~placed | (copy.bare == (copy.captured == 0)))
     bench.invariant(~dut.o.valid | (dut.o.p.captured <= MAX_FRAME_BYTES))
     bench.invariant(~begun | (meta_valid & todo.any()))
+    # A report that has begun was offered, and still is.
+    rest, fault = dut._report_rest, dut.fault
+    report_todo, wanting = (bench.loaded("dut", source, width=SMALL.rings) for source in (rest, fault))
+    report_begun = bench.loaded("dut", rest, width=1)
+    bench.invariant(report_begun == report_todo.any())
+    bench.invariant(~report_begun | reports.waiting)
+    bench.invariant(~report_begun | ~report_todo[0])
     # Copies that were decided upon and that the heads do not know of.
     coming = Signal(2)
-    m.d.comb += coming.eq((begun & todo[RING]) + (placed & (copy.ring == RING)))
+    m.d.comb += coming.eq((begun & todo[RING]) + report_todo[RING] + (placed & (copy.ring == RING)))
     bench.invariant(promised == coming + mine)
     seen_descriptors, seen_slots = bench.inner(f"dut.descriptors_used{RING}"), bench.inner(f"dut.slots_used{RING}")
     bench.invariant(descriptors + coming <= DESCRIPTORS)
@@ -103,6 +118,7 @@ def room(dut) -> Bench:
     matched = bench.inner("dut.matched")[RING]
     bench.invariant(~(meta_valid & (matched | (begun & todo[RING]))) | (packets_kind == kind))
     bench.invariant(~(placed & (copy.ring == RING)) | (copy.bare == kind))
+    bench.invariant(~(report_todo[RING] | (wanting[RING] & config.enable)) | ~kind)
     bench.invariant((~mine | (bare == kind)) & (~some | (some_bare == kind)))
     bench.invariant(~kind | (slots == 0))
 
@@ -125,15 +141,26 @@ def test_no_ring_is_ever_overrun(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("self.taken.eq(taking & ", "self.taken.eq(rest & "),
-        ("((length + SLOT_ALIGNMENT - 1) >> 6)", "(length >> 6)"),
+        ("(taking & decided.replicate(profile.rings)) |", "(rest & decided.replicate(profile.rings)) |"),
+        (" | report_taken)", ")"),
+        ("& ~self.fault[n] & ~self._bare[n] for", "& ~self.fault[n] for"),
+        ("slots.eq(HEADROOM // SLOT_ALIGNMENT + ((report.info.length", "slots.eq(((report.info.length"),
+        ("+ ((length + SLOT_ALIGNMENT - 1) >> 6)", "+ (length >> 6)"),
         ("m.If(mine & ~copy.bare)", "m.If(mine)"),
         (
             "m.If(self.rings[n].start):\n                m.d.sync += self._bare",
             "m.If(1):\n                m.d.sync += self._bare",
         ),
     ],
-    ids=["does not tell of a copy", "overlaps slots", "gives descriptors slots", "changes its mind"],
+    ids=[
+        "does not tell of a copy",
+        "does not tell of a report",
+        "gives descriptors reports",
+        "cuts a report's slot",
+        "overlaps slots",
+        "gives descriptors slots",
+        "changes its mind",
+    ],
 )
 def test_a_selection_that_overruns_a_ring_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(room(mutant(select.__name__, before, after).Select(profile=SMALL)), tmp_path, cycles=8)

@@ -10,8 +10,9 @@ from amaranth.utils import ceil_log2
 
 from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
 from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES, Profile
+from sentinic.abi.verdicts import Kind
 from sentinic_hdl.rings import writer
-from sentinic_hdl.store import read_shape
+from sentinic_hdl.rings.types import ask_shape
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
 from tests.hdl.formal.prove import mutant, prove, refute
@@ -59,7 +60,8 @@ def add_writer(bench: Bench, module, profile):
     bench.invariant(~asked | (copies.waiting & ~dut.i.p.bare))
     # It is told once to release a packet, behind all that is read of it: with the last copy, bytes or not.
     asks, asks_ready = bench.inner("dut.asks.w_en"), bench.inner("dut.asks.w_rdy")
-    release = read_shape(profile)(bench.inner("dut.ask")).release
+    ask = ask_shape(profile)(bench.inner("dut.ask"))
+    release = ask.frame.release
     told, taken = asks & asks_ready & release, dut.i.valid & dut.i.ready & last
     early = Signal(2)  # releases told of before their copy is taken
     bench.m.d.sync += early.eq(early + told - taken)
@@ -75,6 +77,17 @@ def add_writer(bench: Bench, module, profile):
         Mux(bare, captured == 0, (captured >= MIN_FRAME_BYTES) & (captured <= MAX_FRAME_BYTES)),
         because="select cuts to no less, or to nothing",
     )
+    # The reports are asked for reports, and for nothing without beats, which they could not read.
+    report = dut.i.p.meta.kind == Kind.REPORT
+    bench.assume(~(report & bare), because="select gives no report to a ring of descriptors")
+    bench.check(~asks | (ask.report == report))
+    bench.check(~(dut.read.valid & dut.read.p.report) | (dut.read.p.frame.beats != 0))
+    queue = [bench.word("dut.asks.storage", n) for n in range(module.ASKS)]
+    level, consume = bench.inner("dut.asks.level"), bench.inner("dut.asks.consume")
+    for n, word in enumerate(queue):
+        there = ((n - consume)[: len(consume)]) < level
+        command = ask_shape(profile)(word)
+        bench.invariant(~(there & command.report) | (command.frame.beats != 0))
     for ring in dut.rings:
         bench.assume((ring.data_base[:6] == 0) & (ring.descriptor_base[:6] == 0), because="the host aligns its rings")
     return dut
@@ -255,7 +268,8 @@ def test_a_descriptor_is_written_when_its_packet_was_answered_for(tmp_path: Path
         (writing, "Mux(idle, burst == 1, burst_left == 1)", "Mux(idle, burst == 1, burst_left == 2)"),
         (descriptors, "& (results.r_rdy | pending_head.bare)", ""),
         (descriptors, "~results.r_data[0] & ~pending_head.bare", "~results.r_data[0]"),
-        (descriptors, "ask.release.eq(self.i.p.last)", "ask.release.eq(1)"),
+        (descriptors, "ask.frame.release.eq(self.i.p.last)", "ask.frame.release.eq(1)"),
+        (descriptors, "ask.report.eq(report)", "ask.report.eq(report & self.i.p.last)"),
         (descriptors, "PENDING - 3", "PENDING - 1"),
         (descriptors, "results.w_data.eq(~(failed | packet_failed))", "results.w_data.eq(~failed)"),
     ],
@@ -265,6 +279,7 @@ def test_a_descriptor_is_written_when_its_packet_was_answered_for(tmp_path: Path
         "does not wait",
         "voids what cannot fail",
         "releases too often",
+        "asks the wrong one",
         "loses a descriptor",
         "forgets an error",
     ],
