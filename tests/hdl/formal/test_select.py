@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Signal
+from amaranth.hdl import Cat, Mux, Signal
 
 from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES
+from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import PacketMeta
 from sentinic_hdl.rings import select
 from sentinic_hdl.rings.types import copy_shape
@@ -23,6 +24,8 @@ def selecting(dut) -> Bench:
     m = bench.m
     bench.add("dut", dut, free=True)
     bench.assume(bench.rules(dut.i).kept, because="the FIFO before keeps the stream rules")
+    bench.assume(bench.rules(dut.report).kept, because="the reports keep the stream rules")
+    bench.assume(~dut.i.valid | (dut.i.p.kind != Kind.REPORT), because="a packet is no report")
     offered, given_up = bench.rules(dut.o), bench.rules(dut.release)
     bench.check(offered.kept)
     bench.check(given_up.kept)
@@ -30,7 +33,8 @@ def selecting(dut) -> Bench:
     # A packet is known by its first cell.  Of any one cell: the packet that has it, and what became of it.
     taken = dut.i.valid & dut.i.ready
     released = dut.release.valid & dut.release.ready
-    copied = dut.o.valid & dut.o.ready
+    packet = dut.o.p.meta.kind != Kind.REPORT
+    copied = dut.o.valid & dut.o.ready & packet
     cell = Signal(len(dut.release.p.cell))
     inside, got_copy = Signal(), Signal()
     length, ring = Signal(len(dut.i.p.info.length)), Signal(len(dut.o.p.ring))
@@ -49,7 +53,7 @@ def selecting(dut) -> Bench:
     bench.assume((size >= MIN_FRAME_BYTES) & (size <= MAX_FRAME_BYTES), because="the ports drop all others")
 
     gives = dut.release.valid & (dut.release.p.cell == cell)
-    copies = dut.o.valid & (dut.o.p.meta.cell == cell)
+    copies = dut.o.valid & packet & (dut.o.p.meta.cell == cell)
     bench.check(~(gives | copies) | inside)
     bench.check(~gives | ~(copies | got_copy))
     bench.check(~gives | (dut.release.p.cells == cells_of(SMALL, length)))
@@ -60,7 +64,7 @@ def selecting(dut) -> Bench:
     meta_valid, placed, begun = (bench.inner(f"dut.{name}") for name in ("meta_valid", "placed", "begun"))
     bench.check(~inside | meta_valid | placed | dut.o.valid | dut.release.valid)
     # A packet that goes nowhere keeps nobody waiting.
-    copying = bench.inner("dut.taking").any()
+    copying = bench.inner("dut.copy_valid")
     bench.check(dut.i.ready | copying | (dut.release.valid & ~dut.release.ready) | (dut.pause & dut.congested))
     # Whatever ends here is counted once, in the cycle in which it is first offered.
     bench.check(dut.fates.as_value().any() == (dut.release.valid & ~given_up.waiting))
@@ -75,7 +79,8 @@ def selecting(dut) -> Bench:
     meta, copy = PacketMeta(bench.inner("dut.meta")), copy_shape(SMALL)(bench.inner("dut.copy"))
     todo = bench.inner("dut.todo")
     deciding = meta_valid & (meta.cell == cell)
-    placing = placed & (copy.meta.cell == cell)
+    placing = placed & (copy.meta.kind != Kind.REPORT) & (copy.meta.cell == cell)
+    bench.invariant(~meta_valid | (meta.kind != Kind.REPORT))
     bench.invariant(~(deciding | placing | copies | gives) | inside)
     bench.invariant(~inside | deciding | (placing & copy.last) | (copies & dut.o.p.last) | gives)
     bench.invariant(~gives | ~(deciding | placing | copies | got_copy))
@@ -100,6 +105,93 @@ def selecting(dut) -> Bench:
     return bench
 
 
+def reporting(dut) -> Bench:
+    """Any one report, known by its place, with packets in between."""
+    bench = Bench()
+    m = bench.m
+    bench.add("dut", dut, free=True)
+    bench.assume(bench.rules(dut.i).kept, because="the FIFO before keeps the stream rules")
+    bench.assume(~dut.i.valid | (dut.i.p.kind != Kind.REPORT), because="a packet is no report")
+    offered, report = bench.rules(dut.report), dut.report.p
+    bench.assume(offered.kept, because="the reports keep the stream rules")
+    bench.check(bench.rules(dut.o).kept)
+
+    cell = Signal(len(report.cell))
+    m.d.comb += cell.eq(AnyConst(len(cell)))
+    offers = dut.report.valid & (report.cell == cell)
+    taken = offers & dut.report.ready & ~dut.report_lost
+    copies = dut.o.valid & (dut.o.p.meta.kind == Kind.REPORT) & (dut.o.p.meta.cell == cell)
+    copied, ring = copies & dut.o.ready, dut.o.p.ring
+    inside, got, info = Signal(), Signal(SMALL.rings), Signal(len(report.info.as_value()))
+    with m.If(taken):
+        m.d.sync += inside.eq(1)
+    with m.Elif(copied & dut.o.p.last):
+        m.d.sync += inside.eq(0)
+    with m.If(copied):
+        m.d.sync += got.eq(Mux(dut.o.p.last, 0, got | (1 << ring)))
+    with m.If(offers):
+        m.d.sync += info.eq(report.info.as_value())
+    bench.assume(~(offers & inside), because="a place is used again when its report was read")
+
+    # Rings that have been there for reports since before the report was offered, and when it was taken.
+    there, steady, due = (Signal(SMALL.rings, name=name) for name in ("there", "steady", "due"))
+    for n, (config, fault) in enumerate(zip(dut.rings, dut.fault, strict=True)):
+        enabled = config.enable & ~config.start
+        m.d.comb += there[n].eq(enabled & config.reports & ~fault & ~bench.inner(f"dut.bare{n}"))
+    now = Signal(SMALL.rings, name="steady_now")
+    before = bench.past(there)
+    m.d.comb += now.eq(there & Mux(offered.waiting, steady, before))
+    m.d.sync += steady.eq(now)
+    with m.If(taken):
+        m.d.sync += due.eq(now)
+
+    bench.check(~copies | inside | offers)
+    bench.check(~(copies & dut.o.p.last) | inside)
+    bench.check(~copies | (ring < SMALL.rings) & ~got.bit_select(ring, 1))
+    bench.check(~(copies & dut.o.p.last) | (((got | (1 << ring)) & due) == due))
+    bench.check(~copies | ((dut.o.p.meta.info.as_value() == info) & ~dut.o.p.bare))
+    bench.check(~copies | (dut.o.p.captured == dut.o.p.meta.info.length))
+    bench.check(~dut.report_lost | (dut.report.valid & dut.report.ready & ~now.any()))
+    bench.check(~(dut.report_lost & offers) | ~(got.any() | copies | inside))
+    placed, copy = bench.inner("dut.placed"), copy_shape(SMALL)(bench.inner("dut.copy"))
+    placing = placed & (copy.meta.kind == Kind.REPORT) & (copy.meta.cell == cell)
+    bench.check(~inside | (placing & copy.last) | (copies & dut.o.p.last))
+    bench.cover(copied & got.any() & dut.o.p.last)
+    bench.cover(dut.report_lost)
+    bench.cover(dut.report_lost & bench.past(offered.waiting))
+
+    # --- What induction has to know ---
+    rest, fault = dut._report_rest, dut.fault
+    begun, todo = (bench.loaded("dut", rest, width=width) for width in (1, SMALL.rings))
+    begins = bench.past(
+        Cat(c.enable & c.reports for c in dut.rings) & ~fault & ~Cat(bench.inner("dut.bare0"), bench.inner("dut.bare1"))
+    )
+    wanting = bench.loaded("dut", fault, width=SMALL.rings)
+    going = begun & offers
+    bench.invariant(~bench.inner("dut.meta_valid") | (PacketMeta(bench.inner("dut.meta")).kind != Kind.REPORT))
+    bench.invariant(wanting == begins)
+    bench.invariant(((before & wanting) == before) & ((steady & before) == steady))
+    bench.invariant(begun == todo.any())
+    bench.invariant(~begun | offered.waiting)
+    bench.invariant(~offered.waiting | (offered.offered.as_value() == report.as_value()))
+    bench.invariant(~(placing | copies | got.any()) | inside | going)
+    bench.invariant(~(inside & begun & offers))
+    bench.invariant(~placing | (copy.last == inside))
+    bench.invariant(~copies | (dut.o.p.last == (inside & ~placing)))
+    bench.invariant(~(placing & copies) | (copy.ring != ring))
+    bench.invariant(~placing | ~got.bit_select(copy.ring, 1))
+    bench.invariant(
+        ~placing | (copy.meta.info.as_value() == info) & ~copy.bare & (copy.captured == copy.meta.info.length)
+    )
+    bench.invariant(~going | (info == report.info.as_value()))
+    sent = Signal(SMALL.rings, name="sent")
+    m.d.comb += sent.eq(got | Mux(placing, 1 << copy.ring, 0) | Mux(copies, 1 << ring, 0))
+    bench.invariant(~going | ((todo & sent) == 0) & (((todo | sent) & steady) == steady))
+    bench.invariant(~inside | ((sent & due) == due))
+    bench.invariant(~going | sent.any())
+    return bench
+
+
 def test_every_packet_is_given_up_or_copied(tmp_path: Path) -> None:
     prove(selecting(select.Select(profile=SMALL)), tmp_path, k=2, cover=12)
 
@@ -108,9 +200,28 @@ def test_every_packet_is_given_up_or_copied(tmp_path: Path) -> None:
     ("before", "after"),
     [
         ("release_ready.eq(~self.release.valid | self.release.ready)", "release_ready.eq(1)"),
-        ("copy.last.eq(~rest.any())", "copy.last.eq(1)"),
+        ("~self._report_rest.any(), ~rest.any())", "~self._report_rest.any(), 1)"),
+        ("copy_ready.eq(place_ready & ~report_copy)", "copy_ready.eq(place_ready)"),
     ],
-    ids=["forgets what it gave up", "ends a packet twice"],
+    ids=["forgets what it gave up", "ends a packet twice", "puts a report in its place"],
 )
 def test_a_selection_that_loses_packets_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(selecting(mutant(select.__name__, before, after).Select(profile=SMALL)), tmp_path, cycles=8)
+
+
+def test_every_report_goes_to_its_rings_or_is_lost(tmp_path: Path) -> None:
+    prove(reporting(select.Select(profile=SMALL)), tmp_path, k=1, cover=10)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("taking.eq(Mux(begun, todo, wanting & enabled))", "taking.eq(wanting & enabled)"),
+        ("~self._report_rest.any(), ~rest.any())", "1, ~rest.any())"),
+        ("copy & ready & ~rest.any(), may_begin", "copy & ready, may_begin"),
+        ("report_lost.eq(may_begin & ~taking.any())", "report_lost.eq(may_begin & ~wanting.all())"),
+    ],
+    ids=["begins again", "ends a report twice", "lets go too soon", "loses what it sends"],
+)
+def test_a_selection_that_loses_reports_is_found_out(before: str, after: str, tmp_path: Path) -> None:
+    refute(reporting(mutant(select.__name__, before, after).Select(profile=SMALL)), tmp_path, cycles=8)
