@@ -35,20 +35,12 @@ def to_verilog(component: wiring.Component, name: str, *, attributes: bool = Tru
     return _zero_memories(_convert(verilog.convert, component, name, strip_internal_attrs=not attributes))
 
 
-def _shared(text: str, name: str) -> str:
-    """Ask Verilator to compile the Verilog module ``name`` once for all its instances."""
-    return re.sub(
-        rf"^(module {name} ?\(.*?\);\n)", r"\1  /*verilator no_inline_module*/\n", text, count=1, flags=re.M | re.S
-    )
-
-
 def _convert(back: Any, component: wiring.Component, name: str, **options: Any) -> str:
     parts = Parts()
     with _short_memories():
         texts = [back(component, name=name, platform=parts, emit_src=False, **options)]
         for part_name, part in parts.found.items():
-            text = back(part, name=part_name, emit_src=False, **options)
-            texts.append(_shared(text.replace("attribute \\top 1\n", ""), part_name))
+            texts.append(back(part, name=part_name, emit_src=False, **options).replace("attribute \\top 1\n", ""))
     return _CONSTANT.sub(r"  initial\n\1", "".join(texts))
 
 
