@@ -178,7 +178,7 @@ class Select(wiring.Component):
                 self.release.p.cells.eq(cells_of(profile, meta.info.length)),
             ]
 
-        report_copy, report_chosen, report_taken, place_ready = self._report(m, room)
+        report_copy, report_chosen, report_rest, report_taken, place_ready = self._report(m, room)
         m.d.comb += copy_ready.eq(place_ready & ~report_copy)
 
         # What is counted is counted once a packet: in the cycle in which it leaves this stage, or its first copy does.
@@ -213,19 +213,24 @@ class Select(wiring.Component):
             "ready": place_ready,
             "report": report_copy,
             "ring": Mux(report_copy, report_chosen, chosen),
-            "last": Mux(report_copy, ~self._report_rest.any(), ~rest.any()),
+            "last": Mux(report_copy, ~report_rest.any(), ~rest.any()),
         }
         self._place(m, meta, wanted, source, lost, decided)
         return m
 
     def _report(self, m, room):
-        """Copies of reports: when one is to be placed, for which ring, which rings one begins for."""
+        """Copies of reports: one is to be placed, for which ring, those after it; which rings one begins for.
+
+        The last is whether there is a place, which packets' copies share.
+        """
         profile = self._profile
         rings = range(profile.rings)
-        wanting, todo, taking = Signal(profile.rings), Signal(profile.rings), Signal(profile.rings)
-        self._report_rest = rest = Signal(profile.rings)
-        begun, may_begin, ready, copy = Signal(), Signal(), Signal(), Signal()
-        chosen = Signal(range(profile.rings))
+        wanting, todo, taking, rest = (
+            Signal(profile.rings, name=f"report_{name}") for name in ("wanting", "todo", "taking", "rest")
+        )
+        begun, may_begin, copy = (Signal(name=f"report_{name}") for name in ("begun", "may_begin", "copy"))
+        ready = Signal(name="place_ready")
+        chosen = Signal(range(profile.rings), name="report_chosen")
         # A ring of descriptors has no place for a report.
         m.d.sync += wanting.eq(
             Cat(self.rings[n].enable & self.rings[n].reports & ~self.fault[n] & ~self._bare[n] for n in rings)
@@ -244,7 +249,7 @@ class Select(wiring.Component):
                 m.d.comb += chosen.eq(n)
         with m.If(copy & ready):
             m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
-        return copy, chosen, taking & (may_begin & ready).replicate(profile.rings), ready
+        return copy, chosen, rest, taking & (may_begin & ready).replicate(profile.rings), ready
 
     def _room(self, m):
         """A bit a ring: it has room, with a margin for what was decided in the last cycles."""

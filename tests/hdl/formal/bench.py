@@ -19,7 +19,6 @@ from amaranth.hdl import (
     Signal,
     Value,
 )
-from amaranth.hdl._ast import Switch
 from amaranth.lib import wiring
 from amaranth.lib.stream import Signature
 
@@ -76,26 +75,6 @@ class Bench:
         }
         if len(signals) != 1:
             raise NameError(f"{path!r} must name one signal, not {len(signals)}")
-        return next(iter(signals.values()))
-
-    def loaded(self, path: str, source: Signal, *, width: int) -> Signal:
-        """The register without a name in the part at ``path``, so wide, that is loaded with what hangs on ``source``.
-
-        Raises NameError when there is none, or more than one.
-        """
-
-        def loads(statements):
-            for statement in statements:
-                if isinstance(statement, Switch):
-                    for _, inside, *_ in statement.cases:
-                        yield from loads(inside)
-                elif any(signal is source for signal in statement._rhs_signals()):
-                    yield from statement._lhs_signals()
-
-        found = loads(self._fragment(path.split(".")).statements["sync"])
-        signals = {id(signal): signal for signal in found if signal.name == "$signal" and len(signal) == width}
-        if len(signals) != 1:
-            raise NameError(f"{path!r} must load one such register from {source.name!r}, not {len(signals)}")
         return next(iter(signals.values()))
 
     def in_state(self, path: str, state: str) -> Value:

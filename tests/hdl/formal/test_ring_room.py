@@ -98,9 +98,7 @@ def room(dut) -> Bench:
     bench.invariant(~dut.o.valid | (dut.o.p.captured <= MAX_FRAME_BYTES))
     bench.invariant(~begun | (meta_valid & todo.any()))
     # A report that has begun was offered, and still is.
-    rest, fault = dut._report_rest, dut.fault
-    report_todo, wanting = (bench.loaded("dut", source, width=SMALL.rings) for source in (rest, fault))
-    report_begun = bench.loaded("dut", rest, width=1)
+    report_begun, report_todo, wanting = (bench.inner(f"dut.report_{name}") for name in ("begun", "todo", "wanting"))
     bench.invariant(report_begun == report_todo.any())
     bench.invariant(~report_begun | reports.waiting)
     bench.invariant(~report_begun | ~report_todo[0])

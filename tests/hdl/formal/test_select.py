@@ -161,12 +161,12 @@ def reporting(dut) -> Bench:
     bench.cover(dut.report_lost & bench.past(offered.waiting))
 
     # --- What induction has to know ---
-    rest, fault = dut._report_rest, dut.fault
-    begun, todo = (bench.loaded("dut", rest, width=width) for width in (1, SMALL.rings))
+    begun, todo, wanting = (bench.inner(f"dut.report_{name}") for name in ("begun", "todo", "wanting"))
     begins = bench.past(
-        Cat(c.enable & c.reports for c in dut.rings) & ~fault & ~Cat(bench.inner("dut.bare0"), bench.inner("dut.bare1"))
+        Cat(c.enable & c.reports for c in dut.rings)
+        & ~dut.fault
+        & ~Cat(bench.inner("dut.bare0"), bench.inner("dut.bare1"))
     )
-    wanting = bench.loaded("dut", fault, width=SMALL.rings)
     going = begun & offers
     bench.invariant(~bench.inner("dut.meta_valid") | (PacketMeta(bench.inner("dut.meta")).kind != Kind.REPORT))
     bench.invariant(wanting == begins)
@@ -200,7 +200,7 @@ def test_every_packet_is_given_up_or_copied(tmp_path: Path) -> None:
     ("before", "after"),
     [
         ("release_ready.eq(~self.release.valid | self.release.ready)", "release_ready.eq(1)"),
-        ("~self._report_rest.any(), ~rest.any())", "~self._report_rest.any(), 1)"),
+        ("~report_rest.any(), ~rest.any())", "~report_rest.any(), 1)"),
         ("copy_ready.eq(place_ready & ~report_copy)", "copy_ready.eq(place_ready)"),
     ],
     ids=["forgets what it gave up", "ends a packet twice", "puts a report in its place"],
@@ -217,7 +217,7 @@ def test_every_report_goes_to_its_rings_or_is_lost(tmp_path: Path) -> None:
     ("before", "after"),
     [
         ("taking.eq(Mux(begun, todo, wanting & enabled))", "taking.eq(wanting & enabled)"),
-        ("~self._report_rest.any(), ~rest.any())", "1, ~rest.any())"),
+        ("~report_rest.any(), ~rest.any())", "1, ~rest.any())"),
         ("copy & ready & ~rest.any(), may_begin", "copy & ready, may_begin"),
         ("report_lost.eq(may_begin & ~taking.any())", "report_lost.eq(may_begin & ~wanting.all())"),
     ],
