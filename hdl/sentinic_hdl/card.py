@@ -23,7 +23,7 @@ from sentinic_hdl.rings.switch import RingSwitch
 from sentinic_hdl.rings.types import RingConfig, copy_shape
 from sentinic_hdl.rings.writer import Writer
 from sentinic_hdl.slice import Slice
-from sentinic_hdl.stages import STAGES
+from sentinic_hdl.stages import SLEEPERS, STAGES
 from sentinic_hdl.store import PacketStore, StoredFrame
 
 #: Frames that may lie between the store and the parser's verdict.
@@ -43,6 +43,10 @@ class Card(wiring.Component):
 
     No output depends combinationally on an input.
 
+    Parameters
+    ----------
+    clock_gates: blocks that sleep have a clock each, which stands still then; by default their registers hold
+
     Members
     -------
     rx0, rx1: the MACs
@@ -50,14 +54,21 @@ class Card(wiring.Component):
     csr: registers, as in ``sentinic.abi.registers``
     time: wire time, ns
     irq: new packets
+    awake, gate_clk: with ``clock_gates``, which of the sleepers' clocks are to tick at the coming edge, and these
     """
 
-    def __init__(self, profile: Profile):
+    def __init__(self, profile: Profile, clock_gates: bool = False):
         if profile.ports != 2:
             raise ValueError(f"ports must be 2, not {profile.ports}")
         if not 1 <= profile.rings <= abi.RING.count:
             raise ValueError(f"rings must be 1..{abi.RING.count}, not {profile.rings}")
         self.profile = profile
+        self._chain = [
+            STAGES[name](profile, clock_gates=clock_gates) if name in SLEEPERS else STAGES[name](profile)
+            for name in profile.stages
+        ]
+        self._sleepers = [stage for stage in self._chain if "awake" in stage.signature.members]
+        gates = sum(stage.gates for stage in self._sleepers)
         super().__init__(
             {
                 "rx0": In(AxiStream(profile.data_width)),
@@ -66,6 +77,7 @@ class Card(wiring.Component):
                 "csr": In(AxiLite()),
                 "time": In(64),
                 "irq": Out(1),
+                **({"awake": Out(gates), "gate_clk": In(1).array(gates)} if gates else {}),
             }
         )
 
@@ -116,7 +128,12 @@ class Card(wiring.Component):
         ]
 
         # --- Stages ---
-        chain = [STAGES[name](profile) for name in profile.stages]
+        chain = self._chain
+        gates = 0
+        for stage in self._sleepers:
+            mine = slice(gates, gates := gates + stage.gates)
+            m.d.comb += self.awake[mine].eq(stage.awake)
+            m.d.comb += [to.eq(clock) for to, clock in zip(stage.gate_clk, self.gate_clk[mine], strict=True)]
         first = Signal(PacketMeta)
         entry_valid = Signal()
         entry_ready = Signal()

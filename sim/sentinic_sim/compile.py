@@ -1,5 +1,7 @@
 """The steps from gateware to shared library: Amaranth, Verilog, Verilator, C++."""
 
+from __future__ import annotations
+
 import os
 import platform
 import re
@@ -12,11 +14,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, util
+from inspect import signature
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sentinic.abi.profiles import Profile
 from sentinic.errors import BuildError
 from sentinic_sim.build import HARNESS, LIBRARY, Design, Progress
+
+if TYPE_CHECKING:
+    from amaranth.lib import wiring
 
 __all__ = ["Recipe", "assemble", "build", "generate_verilog", "shown", "translate", "verilator"]
 
@@ -37,6 +44,8 @@ VERILATOR_FLAGS = (
     "--no-assert",
     "--no-timing",
     "--no-std",
+    # Tables are numbered, and alike pieces of code would not be alike any more.
+    "-fno-table",
     "-Wno-fatal",
     "-Wno-lint",
     "-Wno-style",
@@ -80,14 +89,19 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
     """
     progress("Amaranth to Verilog", 0, 1)
     verilog = work / "card.v"
-    verilog.write_text(generate_verilog(design, profile))
+    component = native_top(design, profile, trace=trace)
+    verilog.write_text(generate_verilog(component))
     generated = work / "cpp"
     prefix = "Vcard"
     translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)
     defines = [f"-DSN_BEAT_BYTES={profile.beat_bytes}"]
-    memory = _clock_memory(generated, prefix)
-    if memory:
-        defines.append(f"-DSN_CLOCK_MEMORY={memory}")
+    members = component.signature.members
+    if "awake" in members:
+        clocks = (f"top.SN_PIN(gate_clk, {n}) = awake >> {n} & 1;" for n in range(members["awake"].shape))
+        defines.append(f"-DSN_GATES={' '.join(clocks)}")
+    memories = clock_memories(generated, prefix)
+    if memories:
+        defines.append("-DSN_CLOCK_MEMORIES=" + ",".join(f"&root.{name}" for name in memories))
     if trace:
         defines.append("-DSN_TRACE")
     recipe = Recipe(
@@ -100,20 +114,26 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
     shutil.rmtree(generated)
 
 
-def generate_verilog(design: Design, profile: Profile) -> str:
-    """The design as Verilog, module ``card``."""
+def native_top(design: Design, profile: Profile, *, trace: bool) -> wiring.Component:
+    """The design as the native model has it; what sleeps has clocks of its own, if the design can do so."""
     try:
-        from sentinic_hdl import emit
+        from sentinic_sim.registered import Registered
     except ImportError as error:
         raise BuildError(
             f"building the model needs {error.name}, not installed: pip install 'sentinic[hdl]'"
         ) from error
     module, _, name = design.factory.partition(":")
-    from sentinic_sim.registered import Registered
-    from sentinic_sim.verilog import inline_next_states
+    factory = getattr(import_module(module), name)
+    gates = {"clock_gates": True} if "clock_gates" in signature(factory).parameters else {}
+    return Registered(factory(profile, **gates), resets=trace)
 
-    component = Registered(getattr(import_module(module), name)(profile))
-    return inline_next_states(emit.to_verilog(component, TOP, attributes=False))
+
+def generate_verilog(component: wiring.Component) -> str:
+    """The component as Verilog, module ``card``, as Verilator likes it."""
+    from sentinic_hdl import emit
+    from sentinic_sim.verilog import inline_next_states, share_parts
+
+    return share_parts(inline_next_states(emit.to_verilog(component, TOP, attributes=False)))
 
 
 def verilator() -> tuple[str, Path]:
@@ -145,11 +165,12 @@ def translate(verilog: Path, generated: Path, *flags: str, trace: bool, progress
     _run(command, "Verilator", VERILATOR_ROOT=str(root))
 
 
-def _clock_memory(generated: Path, prefix: str) -> str:
-    """The member in which the model keeps the clock's last level; empty unless that is the only such member."""
+def clock_memories(generated: Path, prefix: str) -> list[str]:
+    """The members in which the model keeps its clocks' last levels; none if it keeps others that way."""
     header = (generated / f"{prefix}___024root.h").read_text()
-    found = set(re.findall(r"\b__Vtrigprevexpr\w+", header))
-    return found.pop() if len(found) == 1 and next(iter(found)).startswith("__Vtrigprevexpr___TOP__clk__") else ""
+    found = sorted(set(re.findall(r"\b__Vtrigprevexpr\w+", header)))
+    clock = re.compile(r"__Vtrigprevexpr___TOP__(gate_clk___05F\d+|clk)__0")
+    return found if all(clock.fullmatch(name) for name in found) else []
 
 
 def assemble(recipe: Recipe, generated: Path, target: Path, *, compiler: str, progress: Progress) -> None:
@@ -171,16 +192,29 @@ def assemble(recipe: Recipe, generated: Path, target: Path, *, compiler: str, pr
         *(f"-I{path}" for path in (generated, HARNESS, include, include / "vltstd")),
     ]
 
+    tool = Path(compiler).name
+    (header,) = generated.glob("*__pch.h")
+
+    def precompiled(level: str) -> list[str]:
+        """What every generated file includes first, and what takes longer to read than most of them."""
+        product = header.with_name(f"{header.name}{level}")
+        kind = "gch" if "g++" in tool and "clang" not in tool else "pch"
+        _run([compiler, "-x", "c++-header", level, *common, str(header), "-o", f"{product}.{kind}"], tool)
+        return ["-include", str(product)]
+
     def compiled(source: Path) -> Path:
         product = generated / f"{source.stem}.o"
         # "Slow" is what runs once; Verilator's own run time is not where cycles go either.
         level = NONE if source.stem.endswith("Slow") else LITTLE if source.parent == include else recipe.fast
-        _run([compiler, "-c", level, *common, str(source), "-o", str(product)], f"{Path(compiler).name} {source.name}")
+        first = headers[level] if source.parent == generated else []
+        _run([compiler, "-c", level, *common, *first, str(source), "-o", str(product)], f"{tool} {source.name}")
         return product
 
     progress("C++", 0, len(sources))
     objects = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        levels = (recipe.fast, NONE)
+        headers = dict(zip(levels, pool.map(precompiled, levels), strict=True))
         jobs = [pool.submit(compiled, source) for source in sources]
         try:
             for done, job in enumerate(as_completed(jobs), 1):

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-__all__ = ["inline_next_states"]
+__all__ = ["inline_next_states", "share_parts"]
 
 
 _MODULE = re.compile(r"^module .*?^endmodule\n", re.MULTILINE | re.DOTALL)
@@ -63,3 +63,37 @@ def _clocked(body: str, name: str, clock: str, register: str) -> str:
     assignment = re.compile(rf"^(.*?){re.escape(name)}((?:\[[^\]]*\])?) *=(?!=)", re.MULTILINE)
     body = assignment.sub(lambda match: f"{match[1]}{spaced}{match[2]} <=", body)
     return f"  always @(posedge {clock}) begin\n{body}  end\n"
+
+
+_INSTANCE = re.compile(r"^  (\S+) (\S+) \(\n((?:    \.\S+ ?\(.*\),?\n)+)  \);\n", re.MULTILINE)
+_CONNECTION = re.compile(r"^    \.(\S+) ?\((.*)\),?$", re.MULTILINE)
+
+
+def share_parts(text: str) -> str:
+    """Have Verilator make one piece of code of a module that is instantiated more than once.
+
+    It inlines every instance, and each is compiled by itself.  The code of those that it does not inline is the same if
+    they read the same names: so what differs between instances stays an input of each, and is not looked up at its
+    source.
+    """
+    instances: dict[str, list[dict[str, str]]] = {}
+    for match in _INSTANCE.finditer(text):
+        instances.setdefault(match[1], []).append(dict(_CONNECTION.findall(match[3])))
+    for name, connected in instances.items():
+        if len(connected) > 1:
+            own = {pin for pin in connected[0] if len({pins.get(pin) for pins in connected}) > 1}
+            text = _keep_inputs(text, name, own)
+    return text
+
+
+def _keep_inputs(text: str, name: str, inputs: set[str]) -> str:
+    start = re.search(rf"^module {re.escape(name)} ?\(.*?\);\n", text, re.MULTILINE | re.DOTALL)
+    if start is None:
+        raise ValueError(f"module {name} must be in the same file as its instances")
+    end = text.index("endmodule\n", start.end())
+
+    def kept(match: re.Match[str]) -> str:
+        return f"{match[1]} /*verilator public_flat_rd*/;" if match[2] in inputs else match[0]
+
+    body = re.sub(r"^(  input (?:\[\S+\] )?(\S+?) ?);", kept, text[start.end() : end], flags=re.MULTILINE)
+    return f"{text[: start.end()]}  /*verilator no_inline_module*/\n{body}{text[end:]}"

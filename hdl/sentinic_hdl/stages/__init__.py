@@ -9,3 +9,5 @@ from sentinic_hdl.stages.statistics import Statistics
 
 #: Stages by the name that a profile lists them under; each is made with the profile.
 STAGES = {"passthrough": PassThrough, "statistics": Statistics}
+#: Of these, the ones with blocks that sleep while nobody needs them.
+SLEEPERS = {"statistics"}

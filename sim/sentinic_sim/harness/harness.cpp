@@ -37,14 +37,13 @@ public:
     }
 
     void reset(uint64_t count) {
+        model.reset(count);
+        cycles += count;
         macs.clear();
         memory.clear();
         Vcard& top = model.top;
         top.SN_PIN(csr, awvalid) = top.SN_PIN(csr, wvalid) = top.SN_PIN(csr, arvalid) = 0;
         top.SN_PIN(csr, bready) = top.SN_PIN(csr, rready) = 0;
-        top.rst = 1;
-        for (uint64_t n = 0; n < count; n++) plain_cycle();
-        top.rst = 0;
         plain_cycle();
         irq = false;
     }

@@ -26,19 +26,31 @@ public:
 
     ~Model() { stop_trace(); }
 
+    // To the state after reset. A model without a reset is made anew, which it takes for being switched on.
+    void reset([[maybe_unused]] uint64_t cycles) {
+#ifdef SN_TRACE
+        top.rst = 1;
+        for (uint64_t n = 0; n < cycles; n++) clock();
+        top.rst = 0;
+#else
+        top.~Vcard();
+        new (&top) Vcard{&context, "TOP"};
+#endif
+    }
+
     // Verilator finds a rising edge by comparing with the clock it saw before. Setting that memory to 0 spares
     // the evaluation of the low half of each cycle, in which nothing changes.
     void clock() {
-#if defined(SN_CLOCK_MEMORY) && !defined(SN_TRACE)
-        top.rootp->SN_CLOCK_MEMORY = 0;
-        top.clk = 1;
-        top.eval();
+#if defined(SN_CLOCK_MEMORIES) && !defined(SN_TRACE)
+        auto& root = *top.rootp;
+        for (auto* memory : {SN_CLOCK_MEMORIES}) *memory = 0;
+        rise();
 #else
         top.clk = 0;
+        gate(0);
         top.eval();
         dump();
-        top.clk = 1;
-        top.eval();
+        rise();
         dump();
 #endif
     }
@@ -80,6 +92,21 @@ public:
     const uint8_t* wdata() const { return reinterpret_cast<const uint8_t*>(&top.SN_PIN(dma, wdata)); }
 
 private:
+    void rise() {
+#ifdef SN_GATES
+        gate(top.awake);
+#endif
+        top.clk = 1;
+        top.eval();
+    }
+
+    // A block that sleeps has a clock of its own, which stands still.
+    void gate([[maybe_unused]] uint64_t awake) {
+#ifdef SN_GATES
+        SN_GATES
+#endif
+    }
+
 #ifdef SN_TRACE
     VerilatedFstC* writer = nullptr;
     uint64_t time = 0;

@@ -55,12 +55,13 @@ class Intervals(wiring.Component):
             end, rest = Signal(TIME_BITS, name=f"end{n}"), Signal(TIME_BITS, name=f"rest{n}")
             known, far = Signal(name=f"known{n}"), Signal(name=f"far{n}")
             following, shifted = Signal(TIME_BITS + 1, name=f"next{n}"), Signal(TIME_BITS + 1, name=f"shifted{n}")
-            m.d.comb += [
-                following.eq(end + length),
-                shifted.eq(Cat(now[-1], rest)),
-                self.late[n].eq((length != 0) & (~known | (self.now >= end))),
-                jumping[n].eq(self.late[n] & (~known | (self.now >= following))),
-            ]
+            with m.If(length != 0):
+                m.d.comb += [
+                    following.eq(end + length),
+                    shifted.eq(Cat(now[-1], rest)),
+                    self.late[n].eq(~known | (self.now >= end)),
+                    jumping[n].eq(self.late[n] & (~known | (self.now >= following))),
+                ]
             with m.If(self.advance):
                 m.d.sync += [far.eq(jumping[n]), rest.eq(0)]
                 with m.If(self.late[n] & ~jumping[n]):

@@ -1,7 +1,7 @@
 """The statistics stage: packets pass it unchanged; rules count them in groups and tell of thresholds."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
@@ -14,15 +14,7 @@ from sentinic_hdl.parts import part
 from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.statistics.intervals import Intervals
 from sentinic_hdl.stages.statistics.table import secret_bits
-from sentinic_hdl.stages.statistics.types import (
-    BYTES_BITS,
-    EPOCH_BITS,
-    PACKETS_BITS,
-    RuleConfig,
-    Sample,
-    report_shape,
-    sample_of,
-)
+from sentinic_hdl.stages.statistics.types import Sample, report_shape, sample_of
 from sentinic_hdl.stages.statistics.unit import LATENCY, Unit
 
 #: Packets inside: more than there are cycles from entry to exit.
@@ -44,16 +36,19 @@ class Statistics(wiring.Component):
     time: wire time, ns
     lossless: wait for room for reports rather than let them go into the overflow
     reports: groups for the host
+    awake, gate_clk: with ``clock_gates``, which units' clocks are to tick, and these clocks
     """
 
-    def __init__(self, profile: Profile):
-        self._profile = profile
+    def __init__(self, profile: Profile, clock_gates: bool = False):
+        self._profile, self._clock_gates = profile, clock_gates
+        self.gates = profile.statistics_rules // profile.statistics_rules_a_table
         super().__init__(
             {
                 **StageSignature().members,
                 "time": In(64),
                 "lossless": In(1),
                 "reports": Out(stream.Signature(report_shape(profile))),
+                **({"awake": Out(self.gates), "gate_clk": In(1).array(self.gates)} if clock_gates else {}),
             }
         )
 
@@ -63,31 +58,46 @@ class Statistics(wiring.Component):
         rules, shared = profile.statistics_rules, profile.statistics_rules_a_table
         tables = rules // shared
         sets = profile.statistics_groups // tables // profile.statistics_ways
+        asked, asked_rule = Signal(3), Signal(8)  # set, remove, report
+        asked_set = asked[0]
         m.submodules.bank = bank = RegisterBank(block=STATISTICS)
         wiring.connect(m, wiring.flipped(self.bus), bank.bus)
-        units = [Unit(profile=profile, rules=shared, sets=sets, ways=profile.statistics_ways) for _ in range(tables)]
+        gated = self._clock_gates
+        units = [
+            Unit(profile=profile, rules=shared, sets=sets, ways=profile.statistics_ways, clock_gated=gated)
+            for _ in range(tables)
+        ]
         secret = Cat(getattr(bank, f"hash_key{n}") for n in range(16))[: secret_bits(sets)]
-        config = Signal(data.ArrayLayout(RuleConfig, rules))
-        state = {
-            "generation": Signal(data.ArrayLayout(32, rules)),
-            "generations": Signal(data.ArrayLayout(32, rules)),
-            "reasons": Signal(data.ArrayLayout(8, rules)),
-            "epochs": Signal(data.ArrayLayout(EPOCH_BITS, rules)),
-        }
-        finals, interval = Signal(rules), Signal(data.ArrayLayout(64, rules))
-        sweep = Signal(rules)
+        enabled = [Signal(name=f"enabled{n}") for n in range(rules)]
+        interval = [Signal(64, name=f"interval{n}") for n in range(rules)]
+        change, sweep = Signal(rules), Signal(rules)
+        reason, final = Signal(8), Signal()
         for n, unit in enumerate(units):
-            m.submodules[f"unit{n}"] = part(platform, "statistics_unit", unit)
+            clock = self.gate_clk[n] if gated else None
+            m.submodules[f"unit{n}"] = part(platform, "statistics_unit", unit, clock=clock)
             mine = slice(n * shared, (n + 1) * shared)
             m.d.comb += [
-                unit.first.eq(n * shared),
                 unit.secret.eq(secret),
                 unit.lossless.eq(self.lossless),
-                unit.finals.eq(finals[mine]),
-                unit.sweep.eq(sweep[mine].any()),
-                unit.configs.eq(Cat(config[k] for k in range(rules)[mine])),
-                *(getattr(unit, name).eq(Cat(array[k] for k in range(rules)[mine])) for name, array in state.items()),
+                unit.change.eq(change[mine]),
+                unit.enable.eq(asked_set),
+                unit.flags.eq(bank.rule_flags),
+                *(
+                    getattr(unit, name)[k].eq(getattr(bank, f"{name}{k}"))
+                    for name in ("value", "mask", "group")
+                    for k in range(FIELD_WORDS)
+                ),
+                unit.thresholds[0].eq(bank.threshold_packets_low),
+                unit.thresholds[1].eq(bank.threshold_packets_high),
+                unit.thresholds[2].eq(bank.threshold_bytes_low),
+                unit.thresholds[3].eq(bank.threshold_bytes_high),
+                unit.generation.eq(bank.generation),
+                unit.sweep.eq(sweep[mine]),
+                unit.reason.eq(reason),
+                unit.final.eq(final),
             ]
+            if gated:
+                m.d.comb += self.awake[n].eq(unit.awake)
 
         # --- Packets ---
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
@@ -114,7 +124,7 @@ class Statistics(wiring.Component):
             m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
         for unit in units:
             m.d.comb += [unit.valid.eq(going), unit.rule.eq(turn), unit.i.eq(sample)]
-        self._crossings(m, units, results, shared)
+        self._crossings(m, units, going, results, shared)
         both = metas.r_rdy & results.r_rdy
         m.d.comb += [
             self.o.valid.eq(both),
@@ -137,8 +147,7 @@ class Statistics(wiring.Component):
             intervals.now.eq(Mux(self.i.valid, self.i.p.info.timestamp, self.time - GRACE_NS)),
         ]
         for n in range(rules):
-            m.d.comb += intervals.interval[n].eq(Mux(config[n].enable, interval[n], 0))
-        asked, asked_rule = Signal(3), Signal(8)  # set, remove, report
+            m.d.comb += intervals.interval[n].eq(Mux(enabled[n], interval[n], 0))
         with m.If(bank.apply_strobe.any()):
             m.d.sync += [asked.eq(bank.apply_strobe), asked_rule.eq(bank.rule)]
         sweeping = Cat(unit.sweeping for unit in units).any()
@@ -164,52 +173,23 @@ class Statistics(wiring.Component):
             m.d.sync += drained.eq(0)
             with m.If(asked.any()):
                 m.d.sync += asked.eq(0)
+                m.d.comb += [final.eq(~asked[2]), reason.eq(Mux(asked[2], ReportFlag.DEMAND, ReportFlag.FINAL))]
                 for n in range(rules):
                     with m.If(asked_rule == n):
-                        self._apply(m, bank, n, asked, config, interval, state, finals, sweep, intervals)
+                        m.d.comb += sweep[n].eq(1)
+                        with m.If(~asked[2]):
+                            m.d.comb += [change[n].eq(1), intervals.forget[n].eq(1)]
+                            m.d.sync += [
+                                enabled[n].eq(asked_set),
+                                interval[n].eq(Cat(bank.interval_low, bank.interval_high)),
+                            ]
             with m.Else():
-                m.d.comb += intervals.advance.eq(1)
-                for n in range(rules):
-                    with m.If(intervals.late[n]):
-                        self._turn_over(m, n, state, sweep)
-                        m.d.sync += [finals[n].eq(0), state["reasons"][n].eq(ReportFlag.INTERVAL)]
+                m.d.comb += [intervals.advance.eq(1), reason.eq(ReportFlag.INTERVAL), sweep.eq(intervals.late)]
 
-        self._gather(m, units)
+        self._gather(m, units, shared)
         return m
 
-    def _turn_over(self, m, n, state, sweep):
-        m.d.comb += sweep[n].eq(1)
-        m.d.sync += [
-            state["epochs"][n].eq(state["epochs"][n] + 1),
-            state["generations"][n].eq(state["generation"][n]),
-        ]
-
-    def _apply(self, m, bank, n, asked, config, interval, state, finals, sweep, intervals):
-        """What the host asked for rule ``n``, from the staged registers."""
-        words = range(FIELD_WORDS)
-        self._turn_over(m, n, state, sweep)
-        m.d.sync += [
-            finals[n].eq(~asked[2]),
-            state["reasons"][n].eq(Mux(asked[2], ReportFlag.DEMAND, ReportFlag.FINAL)),
-        ]
-        with m.If(~asked[2]):
-            m.d.comb += intervals.forget[n].eq(1)
-            m.d.sync += [
-                config[n].enable.eq(asked[0]),
-                config[n].bidirectional.eq(bank.rule_flags[0]),
-                config[n].cumulative.eq(bank.rule_flags[1]),
-                config[n].value.eq(Cat(getattr(bank, f"value{k}") for k in words)),
-                config[n].mask.eq(Cat(getattr(bank, f"mask{k}") for k in words)),
-                config[n].group.eq(Cat(getattr(bank, f"group{k}") for k in words)),
-                config[n].threshold_packets.eq(
-                    Cat(bank.threshold_packets_low, bank.threshold_packets_high)[:PACKETS_BITS]
-                ),
-                config[n].threshold_bytes.eq(Cat(bank.threshold_bytes_low, bank.threshold_bytes_high)[:BYTES_BITS]),
-                interval[n].eq(Cat(bank.interval_low, bank.interval_high)),
-                state["generation"][n].eq(bank.generation),
-            ]
-
-    def _crossings(self, m, units, results, shared):
+    def _crossings(self, m, units, going, results, shared):
         """The thresholds that a packet crosses in any of its rules, once all have seen it."""
         found, so_far = Signal(Crossing), Signal(Crossing)
         turn = Signal(range(max(2, shared)))
@@ -220,37 +200,42 @@ class Statistics(wiring.Component):
                 with m.If(~so_far.rules.any()):
                     m.d.comb += [found.value.eq(unit.o.value), found.of_bytes.eq(unit.o.of_bytes)]
         rules = Const(0, 16)
-        for unit in units:
-            rules = rules | Mux(unit.o.crossed, (Const(1, 16) << unit.o.rule)[:16], 0)
+        for n, unit in enumerate(units):
+            rules = rules | Mux(unit.o.crossed, (Const(1, 16) << (n * shared + turn))[:16], 0)
         m.d.comb += [found.rules.eq(so_far.rules | rules), results.w_data.eq(found)]
-        with m.If(units[0].o.valid):
+        ended = Signal(LATENCY)
+        m.d.sync += ended.eq(Cat(going, ended))
+        with m.If(ended[-1]):
             with m.If(turn == shared - 1):
                 m.d.comb += results.w_en.eq(1)
                 m.d.sync += [turn.eq(0), so_far.eq(0)]
             with m.Else():
                 m.d.sync += [turn.eq(turn + 1), so_far.eq(found)]
 
-    def _gather(self, m, units):
+    def _gather(self, m, units, shared):
         """One report after another, of the units in turn."""
         count = len(units)
         if count == 1:
             wiring.connect(m, units[0].reports, wiring.flipped(self.reports))
             return
-        turn, chosen = Signal(range(count)), Signal(range(count))
         have = Cat(unit.reports.valid for unit in units)
-        m.d.comb += chosen.eq(turn)
-        for distance in reversed(range(count)):
-            for n in range(count):
-                with m.If((turn == n) & have[(n + distance) % count]):
-                    m.d.comb += chosen.eq((n + distance) % count)
+        # Those after the one that was last come first; of these the lowest bit.
+        after, among, chosen = Signal(count), Signal(count), Signal(count)
         free = Signal()
-        m.d.comb += free.eq(~self.reports.valid | self.reports.ready)
+        m.d.comb += [
+            among.eq(Mux((have & after).any(), have & after, have)),
+            chosen.eq(among & (~among + 1)),
+            free.eq(~self.reports.valid | self.reports.ready),
+        ]
         with m.If(free):
-            m.d.sync += [
-                self.reports.valid.eq(have.any()),
-                self.reports.payload.eq(Array(unit.reports.payload.as_value() for unit in units)[chosen]),
-            ]
+            m.d.sync += self.reports.valid.eq(have.any())
             with m.If(have.any()):
-                m.d.sync += turn.eq(Mux(chosen == count - 1, 0, chosen + 1))
+                m.d.sync += after.eq(~(chosen | (chosen - 1)))
+                for n, unit in enumerate(units):
+                    with m.If(chosen[n]):
+                        m.d.sync += [
+                            self.reports.payload.eq(unit.reports.payload),
+                            self.reports.p.rule.eq(unit.reports.p.rule + n * shared),
+                        ]
         for n, unit in enumerate(units):
-            m.d.comb += unit.reports.ready.eq(free & (chosen == n))
+            m.d.comb += unit.reports.ready.eq(free & chosen[n])

@@ -144,11 +144,13 @@ class Table(wiring.Component):
         written, written_set, written_index = Signal(), Signal(set_layout), Signal(index_bits)
         seen = Signal(set_layout)
         same_key = Signal(ways)
-        m.d.comb += seen.eq(Mux(written & (written_index == index2), written_set, read.data))
-        for way in range(ways):
-            m.d.comb += same_key[way].eq(
-                (seen[way].key == count2.key) & (seen[way].rule == count2.rule[: len(seen[way].rule)])
-            )
+        # What no count asks for is left at 0, here and below: a simulator then skips it.
+        with m.If(valid2):
+            m.d.comb += seen.eq(Mux(written & (written_index == index2), written_set, read.data))
+            for way in range(ways):
+                m.d.comb += same_key[way].eq(
+                    (seen[way].key == count2.key) & (seen[way].rule == count2.rule[: len(seen[way].rule)])
+                )
         m.d.comb += self.threshold_rule.eq(count2.rule)
 
         # Cycle 3: count.
@@ -167,12 +169,12 @@ class Table(wiring.Component):
                 threshold_packets.eq(self.threshold_packets),
                 threshold_bytes.eq(self.threshold_bytes),
             ]
-        self._count(
-            m, valid3, count3, Mux(after, written_set, read3), self._moved(m, same3, after, equal3),
-            threshold_packets, threshold_bytes,
-        )  # fmt: skip
-        m.d.sync += written.eq(valid3)
+        m.d.sync += [written.eq(valid3), self.o.valid.eq(valid3)]
         with m.If(valid3):
+            self._count(
+                m, count3, Mux(after, written_set, read3), self._moved(m, same3, after, equal3),
+                threshold_packets, threshold_bytes,
+            )  # fmt: skip
             m.d.sync += [written_set.eq(self._new_set), written_index.eq(index3), self._place_before.eq(self._place)]
             m.d.sync += self._sweep_before.eq(count3.sweep)
 
@@ -180,7 +182,7 @@ class Table(wiring.Component):
         cleared = Signal(index_bits)
         m.d.comb += [
             write.addr.eq(Mux(self.clearing, cleared, index3)),
-            write.data.eq(Mux(self.clearing, 0, self._new_set)),
+            write.data.eq(self._new_set),  # 0 while it is cleared
             write.en.eq(self.clearing | valid3),
         ]
         with m.If(self.clearing):
@@ -196,7 +198,7 @@ class Table(wiring.Component):
         m.d.comb += moved.eq(Mux(after & ~self._sweep_before, shifted, same))
         return moved
 
-    def _count(self, m, valid, count, old_value, same, threshold_packets, threshold_bytes):
+    def _count(self, m, count, old_value, same, threshold_packets, threshold_bytes):
         rules, ways = self._rules, self._ways
         record_layout = record_shape(rules)
         old_set = Signal(data.ArrayLayout(record_layout, ways))
@@ -237,13 +239,16 @@ class Table(wiring.Component):
         ]
 
         new, swept = Signal(record_layout), Signal(record_layout)
+        # A signal of its own, since the history of ``new`` depends on it: no block of the model is to be its own cause.
+        from_other_end = Signal()
         base_packets, base_bytes = Signal(PACKETS_BITS), Signal(BYTES_BITS)
         m.d.comb += [
             base_packets.eq(Mux(going_on, old.packets, 0)),
             base_bytes.eq(Mux(going_on, old.bytes, 0)),
             new.valid.eq(1),
             new.fresh.eq(1),
-            new.reversed.eq(Mux(going_on, old.reversed, count.reversed)),
+            from_other_end.eq(Mux(going_on, old.reversed, count.reversed)),
+            new.reversed.eq(from_other_end),
             new.epoch.eq(epoch),
             new.rule.eq(count.rule),
             new.key.eq(count.key),
@@ -257,7 +262,7 @@ class Table(wiring.Component):
         ]
         with m.If(old_stale):
             m.d.comb += swept.epoch.eq(self.epochs[old_rule] if rules > 1 else self.epochs[0])
-        self._history(m, count, new, old, going_on)
+        self._history(m, count, new, old, going_on, count.reversed ^ from_other_end)
 
         for way in range(ways):
             kept = old_set[way]
@@ -267,33 +272,30 @@ class Table(wiring.Component):
             )
 
         out = self.o
-        m.d.sync += out.valid.eq(valid)
-        with m.If(valid):
-            m.d.sync += [
-                out.sweep.eq(count.sweep),
-                out.more.eq((stale & (stale - 1)).any()),
-                out.report.eq(old.valid & old.fresh & (old_stale | (~count.sweep & ~hit))),
-                out.stale.eq(old_stale),
-                out.reversed.eq(count.reversed ^ new.reversed),
-                out.record.eq(old),
-                out.packets_crossed.eq(
-                    ~count.sweep & (threshold_packets != 0) & (base_packets < threshold_packets)
-                    & (new.packets >= threshold_packets)
-                ),
-                out.bytes_crossed.eq(
-                    ~count.sweep & (threshold_bytes != 0) & (base_bytes < threshold_bytes)
-                    & (new.bytes >= threshold_bytes)
-                ),
-                out.packets.eq(new.packets),
-                out.bytes.eq(new.bytes),
-            ]  # fmt: skip
-            with m.If(count.sweep):
-                m.d.sync += self.live.eq(self.live - (old.valid & ~swept.valid))
-            with m.Else():
-                m.d.sync += self.live.eq(self.live + ~old.valid)
+        m.d.sync += [
+            out.sweep.eq(count.sweep),
+            out.more.eq((stale & (stale - 1)).any()),
+            out.report.eq(old.valid & old.fresh & (old_stale | (~count.sweep & ~hit))),
+            out.stale.eq(old_stale),
+            out.reversed.eq(count.reversed ^ from_other_end),
+            out.record.eq(old),
+            out.packets_crossed.eq(
+                ~count.sweep & (threshold_packets != 0) & (base_packets < threshold_packets)
+                & (new.packets >= threshold_packets)
+            ),
+            out.bytes_crossed.eq(
+                ~count.sweep & (threshold_bytes != 0) & (base_bytes < threshold_bytes)
+                & (new.bytes >= threshold_bytes)
+            ),
+            out.packets.eq(new.packets),
+            out.bytes.eq(new.bytes),
+        ]  # fmt: skip
+        with m.If(count.sweep):
+            m.d.sync += self.live.eq(self.live - (old.valid & ~swept.valid))
+        with m.Else():
+            m.d.sync += self.live.eq(self.live + ~old.valid)
 
-    def _history(self, m, count, new, old, going_on):
-        backwards = count.reversed ^ new.reversed
+    def _history(self, m, count, new, old, going_on, backwards):
         seen, history, events = Signal(16), Signal(32), Signal(4)
         m.d.comb += [
             seen.eq(Mux(going_on, old.seen, 0)),

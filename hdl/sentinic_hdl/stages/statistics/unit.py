@@ -1,14 +1,12 @@
 """One or more rules with their table: matching, counting, sweeping, and the queue of reports."""
 
-from itertools import pairwise
-
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, EnableInserter, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from sentinic.abi.profiles import Profile
-from sentinic.abi.statistics import ReportFlag
+from sentinic.abi.statistics import FIELD_WORDS, ReportFlag
 from sentinic_hdl.stages.statistics.table import Table, secret_bits
 from sentinic_hdl.stages.statistics.types import (
     BYTES_BITS,
@@ -23,20 +21,20 @@ from sentinic_hdl.stages.statistics.types import (
 )
 
 #: Cycles from a sample to its outcome.
-LATENCY = 6
+LATENCY = 7
 #: Reports that may wait; as many as there may be samples in flight are kept free when nothing may be lost.
 QUEUE = 32
 #: Cycles that a sweep waits for a gap between packets before it asks for one.
 PATIENCE = 15
 #: Cycles that a sweep waits for room in the queue, on a card that must not wait for the host.
 ENDURANCE = 1 << 14
+#: Cycles that a unit stays awake after the last cause, until nothing moves in it.
+LINGER = 15
 
 
 class Verdict(data.Struct):
     """What a sample did to a rule."""
 
-    valid: 1
-    rule: 4
     crossed: 1
     of_bytes: 1
     value: 64
@@ -48,44 +46,54 @@ class Unit(wiring.Component):
     A group leaves as a report, into a queue; when that is full the group's counts go into the rule's overflow, which is
     reported at the end of the next sweep.  A sweep visits every set of the table, in cycles in which no sample comes.
 
+    With none of its rules on and nothing left to report, a unit sleeps: no register in it changes until ``awake``.
+
+    Parameters
+    ----------
+    clock_gated: the unit is asleep because its clock stands still, and not because its registers hold
+
     Members
     -------
     valid, rule, i: a sample for a rule of this unit
-    first: number of its first rule among all
-    configs: the rules
-    generations, finals, reasons: of each rule's stale records: generation, whether they are to be forgotten, why
-    generation: of each rule's fresh records
-    epochs: of each rule; only changed while nothing is in flight
+    change: rules, one at most, that become ``enable``, ``flags``, ``value``, ``mask``, ``group``, ``thresholds`` (of
+        packets and bytes, two words each) and ``generation``
+    sweep: rules whose counts so far are to be reported, for ``reason``, and forgotten if ``final``: a sweep begins;
+        like ``change`` only while nothing is in flight and no sweep under way
     secret: key of the hash
     lossless: a report is never dropped into the overflow; ``room`` tells whether a sample may come
-    sweep: begin a sweep
     sweeping: a sweep is under way, or the table is being cleared
     gap: a cycle without a sample is wanted
+    awake: registers may change at the coming edge
     o: what became of the sample, ``LATENCY`` cycles after it
-    reports: groups for the host
+    reports: groups for the host; rules are numbered from 0 in each unit
     """
 
-    def __init__(self, *, profile: Profile, rules: int, sets: int, ways: int):
+    def __init__(self, *, profile: Profile, rules: int, sets: int, ways: int, clock_gated: bool = False):
         self._profile, self._rules = profile, rules
         self._sets, self._ways = sets, ways
+        self._clock_gated = clock_gated
         super().__init__(
             {
                 "valid": In(1),
                 "rule": In(range(max(2, rules))),
-                "first": In(4),
                 "i": In(Sample),
-                "configs": In(data.ArrayLayout(RuleConfig, rules)),
-                "generation": In(data.ArrayLayout(32, rules)),
-                "generations": In(data.ArrayLayout(32, rules)),
-                "finals": In(rules),
-                "reasons": In(data.ArrayLayout(8, rules)),
-                "epochs": In(data.ArrayLayout(EPOCH_BITS, rules)),
+                "change": In(rules),
+                "enable": In(1),
+                "flags": In(2),
+                "value": In(32).array(FIELD_WORDS),
+                "mask": In(32).array(FIELD_WORDS),
+                "group": In(32).array(FIELD_WORDS),
+                "thresholds": In(32).array(4),
+                "generation": In(32),
+                "sweep": In(rules),
+                "reason": In(8),
+                "final": In(1),
                 "secret": In(secret_bits(sets)),
                 "lossless": In(1),
-                "room": Out(1),
-                "sweep": In(1),
+                "room": Out(1, init=1),
                 "sweeping": Out(1),
                 "gap": Out(1),
+                "awake": Out(1),
                 "o": Out(Verdict),
                 "reports": Out(stream.Signature(report_shape(profile))),
             }
@@ -95,34 +103,77 @@ class Unit(wiring.Component):
         m = Module()
         rules = self._rules
         m.submodules.table = table = Table(rules=rules, sets=self._sets, ways=self._ways)
-        m.d.comb += [
-            table.secret.eq(self.secret),
-            table.epochs.eq(self.epochs),
-            table.cumulative.eq(Cat(self.configs[n].cumulative for n in range(rules))),
-            table.final.eq(self.finals),
-        ]
-        for bits in ("threshold_packets", "threshold_bytes"):
-            m.d.comb += getattr(table, bits).eq(
-                Array(self.configs[n][bits] for n in range(rules))[table.threshold_rule]
-            )
-        sweep_now, sweep_set = self._sweeper(m, table)
-        self._match(m, table, sweep_now, sweep_set)
-        self._reports(m, table)
-        return m
+        self._rule_state(m, table)
+        valid, rule, sample = Signal(), Signal.like(self.rule), Signal(Sample)
+        asked = Signal()
+        m.d.comb += asked.eq(self.valid & Cat(config.enable for config in self._configs).bit_select(self.rule, 1))
+        m.d.sync += valid.eq(asked)
+        with m.If(asked):
+            m.d.sync += [rule.eq(self.rule), sample.eq(self.i)]
+        sweep_now, sweep_set = self._sweeper(m, table, valid)
+        self._match(m, table, valid, rule, sample, sweep_now, sweep_set)
+        waiting = self._reports(m, table)
 
-    def _match(self, m, table, sweep_now, sweep_set):
-        """Cycle 1: does the rule match, and by what would it group.  Cycle 2: the key, the lower end first."""
-        config = Signal(RuleConfig)
-        turned = turned_round(self.i.fields)
-        forward, backward = self.i.fields.as_value(), turned.as_value()
+        linger = Signal(range(LINGER + 1))
+        cause = asked | self.change.any() | self.sweep.any() | self.sweeping | waiting
+        m.d.comb += self.awake.eq(cause | (linger != 0))
+        with m.If(cause):
+            m.d.sync += linger.eq(LINGER)
+        with m.Else():
+            m.d.sync += linger.eq(linger - 1)
+        return m if self._clock_gated else EnableInserter(self.awake)(m)
+
+    def _rule_state(self, m, table):
+        """The rules; and of each one's records those that are fresh and those that are stale."""
+        rules = range(self._rules)
+        self._configs = configs = [Signal(RuleConfig, name=f"config{n}") for n in rules]
+        self._fresh = [Signal(32, name=f"generation{n}") for n in rules]
+        self._stale = [Signal(32, name=f"stale_generation{n}") for n in rules]
+        self._reasons = [Signal(8, name=f"reason{n}") for n in rules]
+        for n in rules:
+            epoch, final = Signal(EPOCH_BITS, name=f"epoch{n}"), Signal(name=f"final{n}")
+            with m.If(self.sweep[n]):
+                m.d.sync += [
+                    epoch.eq(epoch + 1),
+                    self._stale[n].eq(self._fresh[n]),
+                    self._reasons[n].eq(self.reason),
+                    final.eq(self.final),
+                ]
+            with m.If(self.change[n]):
+                m.d.sync += [
+                    configs[n].enable.eq(self.enable),
+                    Cat(configs[n].bidirectional, configs[n].cumulative).eq(self.flags),
+                    configs[n].value.eq(Cat(self.value)),
+                    configs[n].mask.eq(Cat(self.mask)),
+                    configs[n].group.eq(Cat(self.group)),
+                    configs[n].threshold_packets.eq(Cat(self.thresholds[:2])),
+                    configs[n].threshold_bytes.eq(Cat(self.thresholds[2:])),
+                    self._fresh[n].eq(self.generation),
+                ]
+            m.d.comb += [
+                table.epochs[n].eq(epoch),
+                table.cumulative[n].eq(configs[n].cumulative),
+                table.final[n].eq(final),
+            ]
+        m.d.comb += table.secret.eq(self.secret)
+        for bits in ("threshold_packets", "threshold_bytes"):
+            m.d.comb += getattr(table, bits).eq(Array(config[bits] for config in configs)[table.threshold_rule])
+
+    def _match(self, m, table, valid, rule, sample, sweep_now, sweep_set):
+        """Cycle 2: does the rule match, and by what would it group.  Cycle 3: the key, the lower end first."""
+        if self._rules == 1:
+            (config,) = self._configs
+        else:
+            config = Signal(RuleConfig)
+            for n in range(self._rules):
+                with m.If(rule == n):
+                    m.d.comb += config.eq(self._configs[n])
+        forward, backward = sample.fields.as_value(), Signal(Fields.size)
         hits = Signal(2)
-        for n in range(self._rules):
-            with m.If(self.rule == n):
-                m.d.comb += config.eq(self.configs[n])
         valid1, rule1, sample1, sweep1, both1 = Signal(), Signal(4), Signal(Sample), Signal(), Signal()
         key1, turned1 = Signal(Fields), Signal(Fields)
-        # A rule that is off costs a simulator next to nothing.
-        with m.If(self.valid & config.enable):
+        with m.If(valid):
+            m.d.comb += backward.eq(turned_round(sample.fields))
             m.d.comb += hits.eq(
                 Cat(
                     ~((forward ^ config.value) & config.mask).any(),
@@ -130,8 +181,8 @@ class Unit(wiring.Component):
                 )
             )
             m.d.sync += [
-                sample1.eq(self.i),
-                rule1.eq(self.rule),
+                sample1.eq(sample),
+                rule1.eq(rule),
                 both1.eq(config.bidirectional),
                 key1.eq(forward & config.group),
                 turned1.eq(backward & config.group),
@@ -141,7 +192,8 @@ class Unit(wiring.Component):
         valid2 = Signal()
         first, second = ends(key1)
         swap = Signal()
-        m.d.comb += swap.eq(both1 & (first > second))
+        with m.If(valid1 & both1):
+            m.d.comb += swap.eq(first > second)
         m.d.sync += valid2.eq(valid1 | sweep1)
         with m.If(sweep1):
             m.d.sync += [table.i.sweep.eq(1), table.i.key.eq(sweep_set)]
@@ -157,21 +209,14 @@ class Unit(wiring.Component):
             ]
         m.d.comb += table.valid.eq(valid2)
 
-        # What the sample did, at a fixed time after it.
-        asked = Signal(LATENCY)
-        rule_then = [Signal(4, name=f"rule_then{n}") for n in range(LATENCY)]
-        m.d.sync += asked.eq(Cat(self.valid, asked))
-        m.d.sync += [rule_then[0].eq(self.rule), *(b.eq(a) for a, b in pairwise(rule_then))]
         outcome = table.o
         m.d.comb += [
-            self.o.valid.eq(asked[-1]),
-            self.o.rule.eq(rule_then[-1] + self.first),
             self.o.crossed.eq(outcome.valid & ~outcome.sweep & (outcome.packets_crossed | outcome.bytes_crossed)),
             self.o.of_bytes.eq(~outcome.packets_crossed),
             self.o.value.eq(Mux(outcome.packets_crossed, outcome.packets, outcome.bytes)),
         ]
 
-    def _sweeper(self, m, table):
+    def _sweeper(self, m, table, valid):
         """Visits the sets one after another, each until it holds no stale record."""
         number = Signal(range(self._sets))
         now = Signal()
@@ -184,10 +229,10 @@ class Unit(wiring.Component):
         m.d.comb += [
             self.sweeping.eq(running | table.clearing),
             forced.eq(~self.lossless & (endured == ENDURANCE)),
-            now.eq(running & ~waiting & ~self.valid & (room | forced)),
+            now.eq(running & ~waiting & ~valid & (room | forced)),
             self.gap.eq(running & ~waiting & (waited == PATIENCE)),
         ]
-        with m.If(self.sweep & ~running):
+        with m.If(self.sweep.any() & ~running):
             m.d.sync += [running.eq(table.live.any()), number.eq(0), endured.eq(0), swept.eq(~table.live.any())]
         with m.Elif(running):
             with m.If(now):
@@ -210,21 +255,20 @@ class Unit(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=QUEUE)
         outcome = table.o
         group, overflow = Signal(layout), Signal(layout)
-        rule = outcome.record.rule if rules > 1 else Const(0, 1)
-        reasons, generations, fresh = (
-            Array(array[n] for n in range(rules)) for array in (self.reasons, self.generations, self.generation)
-        )
-        m.d.comb += [
-            group.rule.eq(rule + self.first),
-            group.flags.eq(
-                Mux(outcome.stale, reasons[rule], Mux(outcome.sweep, 0, ReportFlag.EVICTED))
-                | Mux(outcome.record.reversed, ReportFlag.REVERSED, 0)
-            ),
-            group.generation.eq(Mux(outcome.stale, generations[rule], fresh[rule])),
-        ]
-        for name in ("key", "packets", "bytes", "first", "last", "seen", "history"):
-            m.d.comb += group[name].eq(outcome.record[name])
         offered = Signal()
+        rule = outcome.record.rule if rules > 1 else Const(0, 1)
+        reasons, generations, fresh = Array(self._reasons), Array(self._stale), Array(self._fresh)
+        with m.If(offered):
+            m.d.comb += [
+                group.rule.eq(rule),
+                group.flags.eq(
+                    Mux(outcome.stale, reasons[rule], Mux(outcome.sweep, 0, ReportFlag.EVICTED))
+                    | Mux(outcome.record.reversed, ReportFlag.REVERSED, 0)
+                ),
+                group.generation.eq(Mux(outcome.stale, generations[rule], fresh[rule])),
+            ]
+            for name in ("key", "packets", "bytes", "first", "last", "seen", "history"):
+                m.d.comb += group[name].eq(outcome.record[name])
         m.d.comb += [
             offered.eq(outcome.valid & outcome.report),
             queue.w_data.eq(group),
@@ -234,8 +278,8 @@ class Unit(wiring.Component):
             queue.r_en.eq(self.reports.ready),
         ]
         margin = LATENCY + 2
-        m.d.sync += self._queue_room.eq(queue.level < QUEUE - margin - 2)
-        m.d.comb += self.room.eq(self._queue_room)
+        m.d.sync += [self.room.eq(queue.level < QUEUE - margin - 2)]
+        m.d.comb += self._queue_room.eq(self.room)
 
         # What finds no room.
         lost_packets = Signal(data.ArrayLayout(PACKETS_BITS, rules))
@@ -247,7 +291,7 @@ class Unit(wiring.Component):
             with m.If(lost[n]):
                 m.d.comb += which.eq(n)
         m.d.comb += [
-            overflow.rule.eq(which + self.first),
+            overflow.rule.eq(which),
             overflow.flags.eq(ReportFlag.OVERFLOW),
             overflow.generation.eq(Array(lost_generation[n] for n in range(rules))[which]),
             overflow.packets.eq(Array(lost_packets[n] for n in range(rules))[which]),
@@ -268,6 +312,7 @@ class Unit(wiring.Component):
                     m.d.sync += [lost_packets[n].eq(0), lost_bytes[n].eq(0)]
         with m.Elif(self._swept & ~lost.any()):
             m.d.sync += self._swept.eq(0)
+        return offered | queue.r_rdy | self._swept
 
 
 __all__ = ["LATENCY", "Unit", "Verdict"]
