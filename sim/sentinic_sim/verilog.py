@@ -73,8 +73,8 @@ def share_parts(text: str) -> str:
     """Have Verilator make one piece of code of a module that is instantiated more than once.
 
     It inlines every instance, and each is compiled by itself.  The code of those that it does not inline is the same if
-    they read the same names: so what differs between instances stays an input of each, and is not looked up at its
-    source.
+    they read the same names: so what differs between instances stays a port of each, and is not looked up at its source
+    nor computed by another name.
     """
     instances: dict[str, list[dict[str, str]]] = {}
     for match in _INSTANCE.finditer(text):
@@ -82,18 +82,18 @@ def share_parts(text: str) -> str:
     for name, connected in instances.items():
         if len(connected) > 1:
             own = {pin for pin in connected[0] if len({pins.get(pin) for pins in connected}) > 1}
-            text = _keep_inputs(text, name, own)
+            text = _keep_ports(text, name, own)
     return text
 
 
-def _keep_inputs(text: str, name: str, inputs: set[str]) -> str:
+def _keep_ports(text: str, name: str, ports: set[str]) -> str:
     start = re.search(rf"^module {re.escape(name)} ?\(.*?\);\n", text, re.MULTILINE | re.DOTALL)
     if start is None:
         raise ValueError(f"module {name} must be in the same file as its instances")
     end = text.index("endmodule\n", start.end())
 
     def kept(match: re.Match[str]) -> str:
-        return f"{match[1]} /*verilator public_flat_rd*/;" if match[2] in inputs else match[0]
+        return f"{match[1]} /*verilator public_flat_rd*/;" if match[2] in ports else match[0]
 
-    body = re.sub(r"^(  input (?:\[\S+\] )?(\S+?) ?);", kept, text[start.end() : end], flags=re.MULTILINE)
+    body = re.sub(r"^(  (?:input|output) (?:\[\S+\] )?(\S+?) ?);", kept, text[start.end() : end], flags=re.MULTILINE)
     return f"{text[: start.end()]}  /*verilator no_inline_module*/\n{body}{text[end:]}"

@@ -24,13 +24,14 @@ def instance(name: str, module: str, own: str) -> str:
     return f"  {module} {name} (\n{lines}\n  );\n"
 
 
-def test_what_differs_between_instances_stays_an_input_of_each() -> None:
+def test_what_differs_between_instances_stays_a_port_of_each() -> None:
     top = "module top(clk);\n" + instance("a", "alike", "x") + instance("b", "alike", "y") + "endmodule\n"
     text = share_parts(top + PART)
     assert text.startswith(top)
     assert "out);\n  /*verilator no_inline_module*/\n" in text
     assert "  input own /*verilator public_flat_rd*/;\n  wire own;\n" in text
-    assert text.count("public_flat_rd") == 1
+    assert "  output out /*verilator public_flat_rd*/;\n  wire out;\n" in text
+    assert text.count("public_flat_rd") == 2
     plain = text.replace("  /*verilator no_inline_module*/\n", "").replace(" /*verilator public_flat_rd*/", "")
     assert plain == top + PART
 

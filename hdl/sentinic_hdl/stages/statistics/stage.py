@@ -1,6 +1,6 @@
 """The statistics stage: packets pass it unchanged; rules count them in groups and tell of thresholds."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -69,7 +69,6 @@ class Statistics(wiring.Component):
         ]
         secret = Cat(getattr(bank, f"hash_key{n}") for n in range(16))[: secret_bits(sets)]
         enabled = [Signal(name=f"enabled{n}") for n in range(rules)]
-        interval = [Signal(64, name=f"interval{n}") for n in range(rules)]
         change, sweep = Signal(rules), Signal(rules)
         reason, final = Signal(8), Signal()
         for n, unit in enumerate(units):
@@ -80,7 +79,6 @@ class Statistics(wiring.Component):
                 unit.secret.eq(secret),
                 unit.lossless.eq(self.lossless),
                 unit.change.eq(change[mine]),
-                unit.enable.eq(asked_set),
                 unit.flags.eq(bank.rule_flags),
                 *(
                     getattr(unit, name)[k].eq(getattr(bank, f"{name}{k}"))
@@ -95,6 +93,10 @@ class Statistics(wiring.Component):
                 unit.sweep.eq(sweep[mine]),
                 unit.reason.eq(reason),
                 unit.final.eq(final),
+            ]
+            m.d.comb += [
+                unit.wake.eq(unit.valid | unit.change.any() | unit.sweep.any()),
+                unit.awake.eq(unit.wake | unit.busy),
             ]
             if gated:
                 m.d.comb += self.awake[n].eq(unit.awake)
@@ -122,8 +124,9 @@ class Statistics(wiring.Component):
         ]
         with m.If(going):
             m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
-        for unit in units:
-            m.d.comb += [unit.valid.eq(going), unit.rule.eq(turn), unit.i.eq(sample)]
+        for n, unit in enumerate(units):
+            wanted = Cat(enabled[n * shared : (n + 1) * shared]).bit_select(turn, 1) if shared > 1 else enabled[n]
+            m.d.comb += [unit.valid.eq(going & wanted), unit.rule.eq(turn), unit.i.eq(sample)]
         self._crossings(m, units, going, results, shared)
         both = metas.r_rdy & results.r_rdy
         m.d.comb += [
@@ -146,8 +149,10 @@ class Statistics(wiring.Component):
             timed.eq((quiet == QUIET_CYCLES) & ~self.lossless),
             intervals.now.eq(Mux(self.i.valid, self.i.p.info.timestamp, self.time - GRACE_NS)),
         ]
-        for n in range(rules):
-            m.d.comb += intervals.interval[n].eq(Mux(enabled[n], interval[n], 0))
+        m.d.comb += [
+            intervals.rule.eq(asked_rule),
+            intervals.length.eq(Mux(asked_set, Cat(bank.interval_low, bank.interval_high), 0)),
+        ]
         with m.If(bank.apply_strobe.any()):
             m.d.sync += [asked.eq(bank.apply_strobe), asked_rule.eq(bank.rule)]
         sweeping = Cat(unit.sweeping for unit in units).any()
@@ -159,7 +164,7 @@ class Statistics(wiring.Component):
         # Registers between the late and what they stop: no packet of the next interval passes meanwhile.
         late = Signal()
         m.d.comb += [
-            late.eq((self.i.valid | timed) & intervals.late.any()),
+            late.eq((self.i.valid | timed) & intervals.late),
             stopping.eq(((turn == 0) & (late | asked.any())) | ~intervals.ready),
         ]
         with m.If(stopping & (turn == 0)):
@@ -169,22 +174,25 @@ class Statistics(wiring.Component):
             m.d.sync += drained.eq(0)
         act = Signal()
         m.d.comb += act.eq((drained == LATENCY + 2) & ~sweeping & intervals.ready & stopping)
+        m.d.comb += reason.eq(ReportFlag.INTERVAL)
         with m.If(act):
             m.d.sync += drained.eq(0)
             with m.If(asked.any()):
                 m.d.sync += asked.eq(0)
-                m.d.comb += [final.eq(~asked[2]), reason.eq(Mux(asked[2], ReportFlag.DEMAND, ReportFlag.FINAL))]
+                m.d.comb += [
+                    final.eq(~asked[2]),
+                    reason.eq(Mux(asked[2], ReportFlag.DEMAND, ReportFlag.FINAL)),
+                    intervals.set.eq(~asked[2] & (asked_rule < rules)),
+                ]
                 for n in range(rules):
                     with m.If(asked_rule == n):
-                        m.d.comb += sweep[n].eq(1)
+                        m.d.comb += [sweep[n].eq(1), change[n].eq(~asked[2])]
                         with m.If(~asked[2]):
-                            m.d.comb += [change[n].eq(1), intervals.forget[n].eq(1)]
-                            m.d.sync += [
-                                enabled[n].eq(asked_set),
-                                interval[n].eq(Cat(bank.interval_low, bank.interval_high)),
-                            ]
+                            m.d.sync += enabled[n].eq(asked_set)
             with m.Else():
-                m.d.comb += [intervals.advance.eq(1), reason.eq(ReportFlag.INTERVAL), sweep.eq(intervals.late)]
+                m.d.comb += intervals.advance.eq(1)
+        with m.If(intervals.ended):
+            m.d.comb += sweep.eq(intervals.rules)
 
         self._gather(m, units, shared)
         return m
@@ -193,16 +201,16 @@ class Statistics(wiring.Component):
         """The thresholds that a packet crosses in any of its rules, once all have seen it."""
         found, so_far = Signal(Crossing), Signal(Crossing)
         turn = Signal(range(max(2, shared)))
-        m.d.comb += found.eq(so_far)
-        for unit in reversed(units):
-            with m.If(unit.o.crossed):
-                # The lowest rule's count is told; rules of one table come one after another, the lowest first.
-                with m.If(~so_far.rules.any()):
-                    m.d.comb += [found.value.eq(unit.o.value), found.of_bytes.eq(unit.o.of_bytes)]
-        rules = Const(0, 16)
-        for n, unit in enumerate(units):
-            rules = rules | Mux(unit.o.crossed, (Const(1, 16) << (n * shared + turn))[:16], 0)
-        m.d.comb += [found.rules.eq(so_far.rules | rules), results.w_data.eq(found)]
+        crossed = Cat(unit.o.crossed for unit in units)
+        m.d.comb += [found.eq(so_far), results.w_data.eq(found)]
+        with m.If(crossed.any()):
+            rules = Cat(Cat(crossed[n] & (turn == k) for k in range(shared)) for n in range(len(units)))
+            m.d.comb += found.rules.eq(so_far.rules | rules)
+            # The lowest rule's count is told; rules of one table come one after another, the lowest first.
+            with m.If(~so_far.rules.any()):
+                for unit in reversed(units):
+                    with m.If(unit.o.crossed):
+                        m.d.comb += [found.value.eq(unit.o.value), found.of_bytes.eq(unit.o.of_bytes)]
         ended = Signal(LATENCY)
         m.d.sync += ended.eq(Cat(going, ended))
         with m.If(ended[-1]):

@@ -39,7 +39,6 @@ class Events(data.Struct):
 class RuleConfig(data.Struct):
     """A rule, as the card works with it."""
 
-    enable: 1
     bidirectional: 1
     cumulative: 1  # counts, and thresholds with them, go on past the end of an interval
     value: 32 * FIELD_WORDS

@@ -46,7 +46,8 @@ class Unit(wiring.Component):
     A group leaves as a report, into a queue; when that is full the group's counts go into the rule's overflow, which is
     reported at the end of the next sweep.  A sweep visits every set of the table, in cycles in which no sample comes.
 
-    With none of its rules on and nothing left to report, a unit sleeps: no register in it changes until ``awake``.
+    With nothing in it and nothing to report a unit sleeps: no register in it changes while it is not ``awake``, which
+    it has to be when it is to ``wake`` and as long as it is ``busy``.
 
     Parameters
     ----------
@@ -54,8 +55,8 @@ class Unit(wiring.Component):
 
     Members
     -------
-    valid, rule, i: a sample for a rule of this unit
-    change: rules, one at most, that become ``enable``, ``flags``, ``value``, ``mask``, ``group``, ``thresholds`` (of
+    valid, rule, i: a sample for a rule of this unit, which is on
+    change: rules, one at most, that become ``flags``, ``value``, ``mask``, ``group``, ``thresholds`` (of
         packets and bytes, two words each) and ``generation``
     sweep: rules whose counts so far are to be reported, for ``reason``, and forgotten if ``final``: a sweep begins;
         like ``change`` only while nothing is in flight and no sweep under way
@@ -63,6 +64,8 @@ class Unit(wiring.Component):
     lossless: a report is never dropped into the overflow; ``room`` tells whether a sample may come
     sweeping: a sweep is under way, or the table is being cleared
     gap: a cycle without a sample is wanted
+    wake: ``valid``, ``change`` or ``sweep``
+    busy: something is under way inside
     awake: registers may change at the coming edge
     o: what became of the sample, ``LATENCY`` cycles after it
     reports: groups for the host; rules are numbered from 0 in each unit
@@ -78,7 +81,6 @@ class Unit(wiring.Component):
                 "rule": In(range(max(2, rules))),
                 "i": In(Sample),
                 "change": In(rules),
-                "enable": In(1),
                 "flags": In(2),
                 "value": In(32).array(FIELD_WORDS),
                 "mask": In(32).array(FIELD_WORDS),
@@ -93,7 +95,9 @@ class Unit(wiring.Component):
                 "room": Out(1, init=1),
                 "sweeping": Out(1),
                 "gap": Out(1),
-                "awake": Out(1),
+                "wake": In(1),
+                "busy": Out(1),
+                "awake": In(1),
                 "o": Out(Verdict),
                 "reports": Out(stream.Signature(report_shape(profile))),
             }
@@ -105,19 +109,17 @@ class Unit(wiring.Component):
         m.submodules.table = table = Table(rules=rules, sets=self._sets, ways=self._ways)
         self._rule_state(m, table)
         valid, rule, sample = Signal(), Signal.like(self.rule), Signal(Sample)
-        asked = Signal()
-        m.d.comb += asked.eq(self.valid & Cat(config.enable for config in self._configs).bit_select(self.rule, 1))
-        m.d.sync += valid.eq(asked)
-        with m.If(asked):
+        m.d.sync += valid.eq(self.valid)
+        with m.If(self.valid):
             m.d.sync += [rule.eq(self.rule), sample.eq(self.i)]
         sweep_now, sweep_set = self._sweeper(m, table, valid)
         self._match(m, table, valid, rule, sample, sweep_now, sweep_set)
-        waiting = self._reports(m, table)
+        reporting = self._reports(m, table)
 
-        linger = Signal(range(LINGER + 1))
-        cause = asked | self.change.any() | self.sweep.any() | self.sweeping | waiting
-        m.d.comb += self.awake.eq(cause | (linger != 0))
-        with m.If(cause):
+        # What goes on inside keeps it awake by this too, so there is no more to ask.
+        linger = Signal(range(LINGER + 1), init=LINGER)
+        m.d.comb += self.busy.eq(linger != 0)
+        with m.If(self.wake | self.sweeping | reporting):
             m.d.sync += linger.eq(LINGER)
         with m.Else():
             m.d.sync += linger.eq(linger - 1)
@@ -141,7 +143,6 @@ class Unit(wiring.Component):
                 ]
             with m.If(self.change[n]):
                 m.d.sync += [
-                    configs[n].enable.eq(self.enable),
                     Cat(configs[n].bidirectional, configs[n].cumulative).eq(self.flags),
                     configs[n].value.eq(Cat(self.value)),
                     configs[n].mask.eq(Cat(self.mask)),
@@ -228,17 +229,17 @@ class Unit(wiring.Component):
         running = Signal()
         m.d.comb += [
             self.sweeping.eq(running | table.clearing),
-            forced.eq(~self.lossless & (endured == ENDURANCE)),
             now.eq(running & ~waiting & ~valid & (room | forced)),
-            self.gap.eq(running & ~waiting & (waited == PATIENCE)),
         ]
+        # In a register: what changes outside is to be seen at an edge alone.
+        m.d.sync += forced.eq(~self.lossless & (endured == ENDURANCE))
         with m.If(self.sweep.any() & ~running):
             m.d.sync += [running.eq(table.live.any()), number.eq(0), endured.eq(0), swept.eq(~table.live.any())]
         with m.Elif(running):
             with m.If(now):
-                m.d.sync += [waiting.eq(1), waited.eq(0)]
+                m.d.sync += [waiting.eq(1), waited.eq(0), self.gap.eq(0)]
             with m.Elif(~waiting & (waited != PATIENCE)):
-                m.d.sync += waited.eq(waited + 1)
+                m.d.sync += [waited.eq(waited + 1), self.gap.eq(waited == PATIENCE - 1)]
             with m.If(~waiting & ~room & (endured != ENDURANCE)):
                 m.d.sync += endured.eq(endured + 1)
             with m.If(table.o.valid & table.o.sweep):
@@ -255,7 +256,7 @@ class Unit(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=QUEUE)
         outcome = table.o
         group, overflow = Signal(layout), Signal(layout)
-        offered = Signal()
+        offered, taken = Signal(), Signal()
         rule = outcome.record.rule if rules > 1 else Const(0, 1)
         reasons, generations, fresh = Array(self._reasons), Array(self._stale), Array(self._fresh)
         with m.If(offered):
@@ -273,10 +274,11 @@ class Unit(wiring.Component):
             offered.eq(outcome.valid & outcome.report),
             queue.w_data.eq(group),
             queue.w_en.eq(offered),
-            self.reports.valid.eq(queue.r_rdy),
+            self.reports.valid.eq(queue.r_rdy & ~taken),
             self.reports.payload.eq(queue.r_data),
-            queue.r_en.eq(self.reports.ready),
+            queue.r_en.eq(taken),
         ]
+        m.d.sync += taken.eq(queue.r_rdy & ~taken & self.reports.ready)
         margin = LATENCY + 2
         m.d.sync += [self.room.eq(queue.level < QUEUE - margin - 2)]
         m.d.comb += self._queue_room.eq(self.room)
