@@ -13,7 +13,8 @@ settings.load_profile("sentinic")
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Ctrl-C works here and in what is started, though a shell's background jobs ignore it, and so did we."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Ctrl-C and SIGHUP work here and in what is started, though a shell's background jobs and nohup ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before[0])
+    signal.signal(signal.SIGHUP, before[1])

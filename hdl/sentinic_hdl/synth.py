@@ -1,6 +1,7 @@
 """Synthesis with the open tools: a bitstream and timing for an ECP5 board, utilisation for the wide card.
 
-The design is flattened, so that logic is optimised across blocks; figures per block go by the names that survive.
+For the board the design is flattened, so that logic is optimised across blocks; figures per block go by the names that
+survive.  The wide card keeps its blocks, and each is synthesised once, however many there are of it.
 """
 
 import argparse
@@ -126,6 +127,36 @@ def count(
     return total, blocks
 
 
+def count_blocks(
+    netlist: Path, cells: dict[str, tuple[str, int]], top: str
+) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Resources of the whole and of each block of ``top``, from a netlist with its hierarchy (``write_json``)."""
+    modules = json.loads(netlist.read_text())["modules"]
+    known: dict[str, dict[str, int]] = {}
+
+    def add(to: dict[str, int], more: dict[str, int]) -> None:
+        for kind, number in more.items():
+            to[kind] = to.get(kind, 0) + number
+
+    def of(cell_type: str) -> dict[str, int]:
+        if cell_type in cells:
+            kind, each = cells[cell_type]
+            return {kind: each}
+        if cell_type in modules and cell_type not in known:
+            known[cell_type] = {}
+            for cell in modules[cell_type]["cells"].values():
+                add(known[cell_type], of(cell["type"]))
+        return known.get(cell_type, {})
+
+    blocks: dict[str, dict[str, int]] = {}
+    for name, cell in modules[top]["cells"].items():
+        add(blocks.setdefault(name if cell["type"] in modules else "shared", {}), of(cell["type"]))
+    total: dict[str, int] = {}
+    for block in blocks.values():
+        add(total, block)
+    return total, {name: block for name, block in blocks.items() if block}
+
+
 def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     """Figures per block, place and route, bitstream."""
     device, package, pins = BOARDS[board]
@@ -162,21 +193,30 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     return figures
 
 
+#: As ``synth_xilinx`` does it, but for LUTs by ``abc``: ``abc9`` ends without a word on a design of this size.
+_XILINX = """
+read_rtlil card.il
+synth_xilinx -family xcup -top card -noiopad -run begin:map_luts
+opt_expr -mux_undef -noclkinv
+abc -luts 2:2,3,6:5
+clean
+xilinx_srl -fixed -minlen 3
+techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6
+xilinx_dffopt
+opt_lut_ins -tech xilinx
+synth_xilinx -family xcup -top card -noiopad -run finalize:edif
+write_json card.json
+"""
+
+
 def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
     """Utilisation only: the open tools have no timing for UltraScale+."""
-    source = out / "card.il"
-    source.write_text(emit.to_rtlil(Card(profile), "card"))
-    _say("yosys synth_xilinx: utilisation")
-    run(
-        [
-            YOSYS,
-            "-p",
-            f"read_rtlil {source.name}; synth_xilinx -family xcup -flatten -top card -noiopad; write_json card.json",
-        ],
-        out / "yosys.log",
-    )
+    (out / "card.il").write_text(emit.to_rtlil(Card(profile), "card"))
+    _say("yosys for UltraScale+: utilisation (some minutes)")
+    (out / "card.ys").write_text(_XILINX)
+    run([YOSYS, "-s", "card.ys"], out / "yosys.log")
     figures = Figures(profile.name, "xcup")
-    figures.total, figures.blocks = count(out / "card.json", _XILINX_CELLS, "card")
+    figures.total, figures.blocks = count_blocks(out / "card.json", _XILINX_CELLS, "card")
     return figures
 
 
