@@ -13,7 +13,7 @@ local Kind = { [0] = "PACKET", [1] = "REPORT", [2] = "REGENERATED", [3] = "VOID"
 local ParseError = { [0] = "NONE", [1] = "LINK_TRUNCATED", [2] = "VLAN_DEPTH", [3] = "MPLS_DEPTH", [4] = "IP_VERSION", [5] = "IP_TRUNCATED", [6] = "IPV4_HEADER_LENGTH", [7] = "IPV4_TOTAL_LENGTH", [8] = "IP_BEYOND_FRAME", [9] = "EXTENSION_TRUNCATED", [10] = "EXTENSION_DEPTH", [11] = "WINDOW", [12] = "FRAGMENT_RANGE", [13] = "TRANSPORT_TRUNCATED", [14] = "TCP_DATA_OFFSET", [15] = "UDP_LENGTH", [16] = "ARP_TRUNCATED" }
 local Protocol = { [0] = "OTHER", [1] = "ARP", [2] = "IP_OTHER", [3] = "TCP", [4] = "UDP", [5] = "SCTP", [6] = "ICMP", [7] = "ICMPV6" }
 local Verdict = { [0] = "CLEAN", [1] = "FRAGMENT", [2] = "TRUNCATED", [3] = "BAD_NETWORK_CHECKSUM", [4] = "BAD_TRANSPORT_CHECKSUM", [5] = "MALFORMED" }
-local Type = { [5] = "crossing", [4] = "loss", [3] = "tcp", [2] = "headers", [1] = "packet" }
+local Type = { [5] = "crossing", [4] = "loss", [3] = "tcp", [2] = "headers", [1] = "packet", [17] = "report", [16] = "group" }
 
 local version = ProtoField.uint8("sentinic.version", "Version")
 local length = ProtoField.uint8("sentinic.length", "Length in 32-bit words")
@@ -69,6 +69,52 @@ local tlvs = {
         member(12, 2, ProtoField.uint16("sentinic.packet.wire_length", "Wire length (bytes)", base.DEC, nil)),
         member(14, 2, ProtoField.uint16("sentinic.packet.captured_length", "Captured length (bytes)", base.DEC, nil)),
         member(16, 4, ProtoField.uint32("sentinic.packet.flow_hash", "Flow hash", base.HEX, nil)),
+    } },
+    [0x11] = { name = "report", size = 48, doc = "Head of a report: a frame with no packet.", members = {
+        member(0, 1, ProtoField.uint8("sentinic.report.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.report.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 1, ProtoField.uint8("sentinic.report.groups", "Groups", base.DEC, nil)),
+        member(3, 1, ProtoField.uint8("sentinic.report.reserved", "Reserved", base.DEC, nil)),
+        member(4, 4, ProtoField.uint32("sentinic.report.sequence", "Sequence", base.DEC, nil)),
+        member(8, 8, ProtoField.absolute_time("sentinic.report.timestamp", "Timestamp", base.UTC), true),
+        member(16, 8, ProtoField.uint64("sentinic.report.reserved0", "Reserved0", base.DEC, nil)),
+        member(24, 8, ProtoField.uint64("sentinic.report.reserved1", "Reserved1", base.DEC, nil)),
+        member(32, 8, ProtoField.uint64("sentinic.report.reserved2", "Reserved2", base.DEC, nil)),
+        member(40, 8, ProtoField.uint64("sentinic.report.reserved3", "Reserved3", base.DEC, nil)),
+    } },
+    [0x10] = { name = "group", size = 128, doc = "A group of a statistics rule: its fields (those it does not group by are 0) and what was counted.", members = {
+        member(0, 1, ProtoField.uint8("sentinic.group.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.group.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 1, ProtoField.uint8("sentinic.group.rule", "Rule", base.DEC, nil)),
+        member(3, 1, ProtoField.uint8("sentinic.group.flags", "Flags", base.DEC, nil)),
+        member(4, 4, ProtoField.uint32("sentinic.group.generation", "Generation", base.DEC, nil)),
+        member(8, 8, ProtoField.uint64("sentinic.group.packets", "Packets (packets)", base.DEC, nil)),
+        member(16, 8, ProtoField.uint64("sentinic.group.bytes", "Bytes (bytes)", base.DEC, nil)),
+        member(24, 8, ProtoField.absolute_time("sentinic.group.first", "First", base.UTC), true),
+        member(32, 8, ProtoField.absolute_time("sentinic.group.last", "Last", base.UTC), true),
+        member(40, 4, ProtoField.uint32("sentinic.group.history", "History", base.DEC, nil)),
+        member(44, 2, ProtoField.uint16("sentinic.group.seen", "Seen", base.DEC, nil)),
+        member(46, 1, ProtoField.uint8("sentinic.group.in_port", "In port", base.DEC, nil)),
+        member(47, 1, ProtoField.uint8("sentinic.group.ip_version", "Ip version", base.DEC, nil)),
+        member(48, 1, ProtoField.uint8("sentinic.group.is_fragment", "Is fragment", base.DEC, nil)),
+        member(49, 1, ProtoField.uint8("sentinic.group.vlan_present", "Vlan present", base.DEC, nil)),
+        member(50, 1, ProtoField.uint8("sentinic.group.verdict", "Verdict", base.DEC, Verdict)),
+        member(51, 1, ProtoField.uint8("sentinic.group.protocol_class", "Protocol class", base.DEC, Protocol)),
+        member(52, 1, ProtoField.uint8("sentinic.group.ip_dscp", "Ip dscp", base.DEC, nil)),
+        member(53, 1, ProtoField.uint8("sentinic.group.ip_proto", "Ip proto", base.DEC, nil)),
+        member(54, 1, ProtoField.uint8("sentinic.group.tcp_flags", "Tcp flags", base.DEC, nil)),
+        member(55, 1, ProtoField.uint8("sentinic.group.reserved", "Reserved", base.DEC, nil)),
+        member(56, 2, ProtoField.uint16("sentinic.group.vlan_vid", "Vlan vid", base.DEC, nil)),
+        member(58, 2, ProtoField.uint16("sentinic.group.eth_type", "Eth type", base.DEC, nil)),
+        member(60, 2, ProtoField.uint16("sentinic.group.source_port", "Source port", base.DEC, nil)),
+        member(62, 2, ProtoField.uint16("sentinic.group.destination_port", "Destination port", base.DEC, nil)),
+        member(64, 16, ProtoField.ipv6("sentinic.group.source", "Source")),
+        member(80, 16, ProtoField.ipv6("sentinic.group.destination", "Destination")),
+        member(96, 6, ProtoField.ether("sentinic.group.eth_src", "Eth src")),
+        member(102, 6, ProtoField.ether("sentinic.group.eth_dst", "Eth dst")),
+        member(108, 4, ProtoField.uint32("sentinic.group.reserved1", "Reserved1", base.DEC, nil)),
+        member(112, 8, ProtoField.uint64("sentinic.group.reserved2", "Reserved2", base.DEC, nil)),
+        member(120, 8, ProtoField.uint64("sentinic.group.reserved3", "Reserved3", base.DEC, nil)),
     } },
 }
 

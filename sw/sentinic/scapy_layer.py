@@ -21,20 +21,26 @@ from scapy.fields import (
     FieldLenField,
     IntField,
     LongField,
+    MACField,
     PacketListField,
     ShortField,
     StrLenField,
     XShortEnumField,
 )
+from scapy.layers.inet6 import IP6Field
 from scapy.layers.l2 import ETHER_TYPES, LLC, Dot1AD, Dot1Q, Ether
 from scapy.packet import NoPayload, Packet, Raw, bind_bottom_up, bind_layers
 
 from sentinic.abi.codec import enumeration_of, strip_tag
 from sentinic.abi.layout import Member
+from sentinic.abi.statistics import REPORT_TLVS
 from sentinic.abi.tag import NO_PACKET_ETHERTYPE, TAG_ETHERTYPE, TAG_HEADER_BYTES, TAG_VERSION, TLVS, Tlv
 
 _FIELDS: dict[int, Any] = {1: ByteField, 2: ShortField, 4: IntField, 8: LongField}
-_TLV_NAMES = {tlv.type: tlv.name for tlv in TLVS}
+#: Byte strings, by their size in bytes.
+_ADDRESSES: dict[int, tuple[Any, str]] = {6: (MACField, "00:00:00:00:00:00"), 16: (IP6Field, "::")}
+_ALL = (*TLVS, *REPORT_TLVS)
+_TLV_NAMES = {tlv.type: tlv.name for tlv in _ALL}
 #: Below this, the two bytes after the addresses are a length (IEEE 802.3 3.2.6).
 _FIRST_ETHERTYPE = 0x0600
 
@@ -52,6 +58,9 @@ def _field(tlv: Tlv, member: Member) -> Any:
     enumeration = enumeration_of(member)
     if enumeration is not None and member.size == 1:
         return ByteEnumField(member.name, 0, {item.value: item.name for item in enumeration})
+    if member.count > 1:
+        field, nothing = _ADDRESSES[member.count]
+        return field(member.name, nothing)
     return _FIELDS[member.size](member.name, 0)
 
 
@@ -69,8 +78,8 @@ def _tlv_layer(tlv: Tlv) -> Any:
     )
 
 
-#: The TLVs' layers by name.
-TLV_LAYERS: dict[str, Any] = {tlv.name: _tlv_layer(tlv) for tlv in TLVS}
+#: The TLVs' layers by name, those of reports too.
+TLV_LAYERS: dict[str, Any] = {tlv.name: _tlv_layer(tlv) for tlv in _ALL}
 
 #: A TLV of a type, or of a length, that this ABI does not know.
 SentinicUnknown: Any = type(
@@ -90,7 +99,7 @@ SentinicUnknown: Any = type(
 
 
 def _next_tlv(_tag: Packet, _before: list[Packet], _last: Packet | None, rest: bytes) -> Any:
-    for tlv in TLVS:
+    for tlv in _ALL:
         if len(rest) >= 2 and (rest[0], rest[1]) == (tlv.type, tlv.words):
             return TLV_LAYERS[tlv.name]
     return SentinicUnknown if rest else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 
-from sentinic.abi import counters, descriptor, profiles, registers, tag, verdicts
+from sentinic.abi import counters, descriptor, profiles, registers, statistics, tag, verdicts
 from sentinic.abi.codec import enumeration_of
 from sentinic.abi.layout import Access, Bits, Block, Field, Member, Record
 from sentinic.abi.wireshark import dissector
@@ -191,11 +191,8 @@ def descriptor_page() -> str:
 def tag_page() -> str:
     """docs/tag.md"""
     introduction, diagram, rest = _around_block(tag.__doc__ or "")
-    tlvs = [
-        f"## TLV `{item.name}`, type {item.type:#04x}\n\n{_text(item.doc)}"
-        f" {'Optional' if item.optional else 'In every tag'}; {item.words} words.\n\n{_record_table(item.record)}"
-        for item in tag.TLVS
-    ]
+    tlvs = [_tlv(item, "Optional" if item.optional else "In every tag") for item in tag.TLVS]
+    of_reports = [_tlv(item, "In reports only") for item in statistics.REPORT_TLVS]
     return _page(
         "The tag",
         _text(introduction),
@@ -217,7 +214,18 @@ def tag_page() -> str:
                 ("`crossing`", "first in the tag", "when the tag is longer than the others make it"),
             ],
         ),
-        *_enumerations(member for item in tag.TLVS for member in item.record),
+        "## Reports",
+        f"A report of [statistics](statistics.md) is a frame with a tag and no packet, in a descriptor of kind `REPORT`: a"
+        f" head, then up to {statistics.REPORT_GROUPS} groups. Its Ethernet addresses are zero.",
+        *of_reports,
+        *_enumerations(member for item in (*tag.TLVS, *statistics.REPORT_TLVS) for member in item.record),
+    )
+
+
+def _tlv(item: tag.Tlv, where: str) -> str:
+    return (
+        f"## TLV `{item.name}`, type {item.type:#04x}\n\n{_text(item.doc)} {where}; {item.words} words.\n\n"
+        f"{_record_table(item.record)}"
     )
 
 

@@ -158,6 +158,8 @@ REPORT = Tlv(
     False,
     "Head of a report: a frame with no packet.",
 )
+#: TLVs that come in reports only: the head once, then groups.
+REPORT_TLVS = (REPORT, GROUP)
 #: Groups a report holds at most: a tag's length is given in 255 words.
 REPORT_GROUPS = 7
 #: Ethernet addresses and the tag's head come before the first TLV.

@@ -2,7 +2,12 @@
 
 from sentinic.abi.codec import enumeration_of
 from sentinic.abi.layout import Member
+from sentinic.abi.statistics import REPORT_TLVS
 from sentinic.abi.tag import NO_PACKET_ETHERTYPE, TAG_ETHERTYPE, TAG_HEADER_BYTES, TAG_VERSION, TLVS, Tlv
+
+_ALL = (*TLVS, *REPORT_TLVS)
+#: Fields of byte strings, by their size in bytes.
+_ADDRESSES = {6: "ether", 16: "ipv6"}
 
 _HEAD = f"""\
 -- Wireshark dissector for the Sentinic tag. Generated from sentinic.abi by `make docs`; do not edit.
@@ -97,11 +102,11 @@ DissectorTable.get("ethertype"):add(TAG_ETHERTYPE, tag)
 def dissector() -> str:
     """docs/sentinic.lua"""
     lines = [_HEAD]
-    used = {enumeration_of(member) for tlv in TLVS for member in tlv.record} - {None}
+    used = {enumeration_of(member) for tlv in _ALL for member in tlv.record} - {None}
     for enumeration in sorted((item for item in used if item is not None), key=lambda item: item.__name__):
         values = ", ".join(f'[{item.value}] = "{item.name}"' for item in enumeration)
         lines.append(f"local {enumeration.__name__} = {{ {values} }}")
-    names = ", ".join(f'[{tlv.type}] = "{tlv.name}"' for tlv in TLVS)
+    names = ", ".join(f'[{tlv.type}] = "{tlv.name}"' for tlv in _ALL)
     lines += [
         f"local Type = {{ {names} }}",
         "",
@@ -117,7 +122,7 @@ def dissector() -> str:
         "end",
         "",
         "local tlvs = {",
-        *(line for tlv in TLVS for line in _tlv(tlv)),
+        *(line for tlv in _ALL for line in _tlv(tlv)),
         "}",
         "",
         _TAIL,
@@ -140,11 +145,22 @@ def _tlv(tlv: Tlv) -> list[str]:
             field = f'ProtoField.absolute_time("sentinic.{tlv.name}.{stem}", "Wire time", base.UTC)'
             lines.append(f"        member({member.offset}, 8, {field}, true),")
         else:
-            lines.append(f"        member({member.offset}, {member.size}, {_field(tlv, member)}),")
+            time = ", true" if _is_time(member) else ""
+            lines.append(f"        member({member.offset}, {member.size * member.count}, {_field(tlv, member)}{time}),")
     return [*lines, "    } },"]
 
 
+def _is_time(member: Member) -> bool:
+    return (member.size, member.unit) == (8, "ns")
+
+
 def _field(tlv: Tlv, member: Member) -> str:
+    if _is_time(member):
+        label = member.name.capitalize()
+        return f'ProtoField.absolute_time("sentinic.{tlv.name}.{member.name}", "{label}", base.UTC)'
+    if member.count > 1:
+        label = member.name.replace("_", " ").capitalize()
+        return f'ProtoField.{_ADDRESSES[member.count]}("sentinic.{tlv.name}.{member.name}", "{label}")'
     enumeration = enumeration_of(member)
     values = "Type" if member.name == "type" else (enumeration.__name__ if enumeration else "nil")
     base = "base.HEX" if "hash" in member.name else "base.DEC"

@@ -14,6 +14,7 @@ from tests.vectors import load
 
 TAGS = load("tags")
 FRAMES = load("frames")
+REPORTS = load("reports")
 ORIGINALS = [name for name in FRAMES if not name.endswith("_tagged")]
 ADDRESSES = FRAMES["ethernet"][:12]
 
@@ -81,3 +82,16 @@ def test_building_fills_in_lengths_and_the_inner_ethertype(payload: Raw | None, 
 @pytest.mark.parametrize("size", range(14, len(FRAMES["ethernet_tagged"])))
 def test_a_tag_cut_short_anywhere_is_dissected_without_an_error(size: int) -> None:
     assert Ether(FRAMES["ethernet_tagged"][:size]).type == (0x88B5 if size >= 14 else 0)
+
+
+def test_a_report_is_dissected_to_its_groups_and_built_again() -> None:
+    packet = Ether(REPORTS["one_group"])
+    report, group = packet[SentinicTag].tlvs
+    assert (report.groups, report.sequence, report.timestamp) == (1, 7, 1_700_000_000_000_000_001)
+    assert (group.rule, group.flags, group.generation, group.packets, group.bytes) == (3, 1, 2, 256, 65_538)
+    assert (group.last - group.first, group.source_port, group.destination_port) == (254, 49152, 53)
+    assert (group.source, group.destination) == ("::ffff:192.0.2.1", "::ffff:198.51.100.2")
+    assert (group.eth_src, group.eth_dst, group.vlan_vid) == ("02:00:00:00:00:01", "02:00:00:00:00:02", 5)
+    rebuilt = packet.copy()
+    rebuilt[SentinicTag].length = None
+    assert bytes(packet) == bytes(rebuilt) == REPORTS["one_group"]

@@ -12,6 +12,7 @@ from tests.vectors import load
 
 TAGS = load("tags")
 FRAMES = load("frames")
+REPORTS = load("reports")
 ADDRESSES = FRAMES["ethernet"][:12]
 
 pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
@@ -80,3 +81,19 @@ def test_impossible_lengths_are_marked(tmp_path: Path, at: int, value: int) -> N
     frame[at] = value
     [[shown]] = tshark(tmp_path, [bytes(frame)], "_ws.expert.message")
     assert "length does not fit" in shown
+
+
+def test_a_report_is_shown_with_its_groups(tmp_path: Path) -> None:
+    rows = tshark(
+        tmp_path,
+        [REPORTS["one_group"]],
+        "sentinic.report.groups",
+        "sentinic.group.rule",
+        "sentinic.group.packets",
+        "sentinic.group.source",
+        "sentinic.group.eth_dst",
+        "sentinic.group.destination_port",
+        "sentinic.malformed",
+        "sentinic.unknown",
+    )
+    assert rows == [["1", "3", "256", "::ffff:192.0.2.1", "02:00:00:00:00:02", "53", "", ""]]
