@@ -215,8 +215,8 @@ def tag_page() -> str:
             ],
         ),
         "## Reports",
-        f"A report of [statistics](statistics.md) is a frame with a tag and no packet, in a descriptor of kind `REPORT`: a"
-        f" head, then up to {statistics.REPORT_GROUPS} groups. Its Ethernet addresses are zero.",
+        "A report of [statistics](statistics.md) is a frame with a tag and no packet, in a descriptor of kind `REPORT`:"
+        f" a head, then up to {statistics.REPORT_GROUPS} groups. Its Ethernet addresses are zero.",
         *of_reports,
         *_enumerations(member for item in (*tag.TLVS, *statistics.REPORT_TLVS) for member in item.record),
     )
