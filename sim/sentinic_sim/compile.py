@@ -58,7 +58,7 @@ CXX_FLAGS: tuple[str, ...] = ("-std=gnu++20", "-DNDEBUG", "-fPIC", "-march=nativ
 #: 512 bits at a time read more than was stored at once: 5 to 10 % slower.
 if platform.machine() in {"x86_64", "AMD64"}:
     CXX_FLAGS += ("-mprefer-vector-width=256",)
-FAST, LITTLE, NONE = "-O3", "-O1", "-O0"
+FAST, LITTLE, NONE = "-O2", "-O1", "-O0"
 
 
 @dataclass(frozen=True, kw_only=True)
