@@ -212,7 +212,7 @@ write_json card.json
 def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
     """Utilisation only: the open tools have no timing for UltraScale+."""
     (out / "card.il").write_text(emit.to_rtlil(Card(profile), "card"))
-    _say("yosys for UltraScale+: utilisation (some minutes)")
+    _say("yosys for UltraScale+: utilisation (not seen to end within a quarter of an hour)")
     (out / "card.ys").write_text(_XILINX)
     run([YOSYS, "-s", "card.ys"], out / "yosys.log")
     figures = Figures(profile.name, "xcup")

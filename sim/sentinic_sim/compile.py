@@ -25,7 +25,7 @@ from sentinic_sim.build import HARNESS, LIBRARY, Design, Progress
 if TYPE_CHECKING:
     from amaranth.lib import wiring
 
-__all__ = ["Recipe", "assemble", "build", "generate_verilog", "shown", "translate", "verilator"]
+__all__ = ["Recipe", "assemble", "build", "shown", "translate", "verilator"]
 
 TOP = "card"
 #: Statements a generated C++ file holds at most: enough files for all processors, few enough to inline well.
@@ -89,8 +89,8 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
     """
     progress("Amaranth to Verilog", 0, 1)
     verilog = work / "card.v"
-    component = native_top(design, profile, trace=trace)
-    verilog.write_text(generate_verilog(component))
+    component = _native_top(design, profile, trace=trace)
+    verilog.write_text(_generate_verilog(component))
     generated = work / "cpp"
     prefix = "Vcard"
     translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)
@@ -99,7 +99,7 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
     if "awake" in members:
         clocks = (f"top.SN_PIN(gate_clk, {n}) = awake >> {n} & 1;" for n in range(members["awake"].shape))
         defines.append(f"-DSN_GATES={' '.join(clocks)}")
-    memories = clock_memories(generated, prefix)
+    memories = _clock_memories(generated, prefix)
     if memories:
         defines.append("-DSN_CLOCK_MEMORIES=" + ",".join(f"&root.{name}" for name in memories))
     if trace:
@@ -114,7 +114,7 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
     shutil.rmtree(generated)
 
 
-def native_top(design: Design, profile: Profile, *, trace: bool) -> wiring.Component:
+def _native_top(design: Design, profile: Profile, *, trace: bool) -> wiring.Component:
     """The design as the native model has it; what sleeps has clocks of its own, if the design can do so."""
     try:
         from sentinic_sim.registered import Registered
@@ -128,7 +128,7 @@ def native_top(design: Design, profile: Profile, *, trace: bool) -> wiring.Compo
     return Registered(factory(profile, **gates), resets=trace)
 
 
-def generate_verilog(component: wiring.Component) -> str:
+def _generate_verilog(component: wiring.Component) -> str:
     """The component as Verilog, module ``card``, as Verilator likes it."""
     from sentinic_hdl import emit
     from sentinic_sim.verilog import inline_next_states, share_parts
@@ -165,7 +165,7 @@ def translate(verilog: Path, generated: Path, *flags: str, trace: bool, progress
     _run(command, "Verilator", VERILATOR_ROOT=str(root))
 
 
-def clock_memories(generated: Path, prefix: str) -> list[str]:
+def _clock_memories(generated: Path, prefix: str) -> list[str]:
     """The members in which the model keeps its clocks' last levels; none if it keeps others that way."""
     header = (generated / f"{prefix}___024root.h").read_text()
     found = sorted(set(re.findall(r"\b__Vtrigprevexpr\w+", header)))

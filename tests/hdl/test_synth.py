@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sentinic.errors import BuildError
 from sentinic_hdl.synth import Figures, count, count_blocks, run, show
 
 CELLS = {"LUT4": ("luts", 1), "CCU2C": ("luts", 2), "FF": ("flip_flops", 1)}
@@ -52,9 +53,9 @@ def test_in_a_flat_netlist_a_cell_belongs_to_the_block_it_or_its_output_is_named
 
 
 def test_a_tool_that_fails_is_quoted_with_its_last_lines_and_one_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"(?s)ended with exit code 3; see .*tool\.log\nsome reason"):
+    with pytest.raises(BuildError, match=r"(?s)ended with exit code 3; see .*tool\.log\nsome reason"):
         run(["/bin/sh", "-c", "echo some reason; exit 3"], tmp_path / "tool.log")
-    with pytest.raises(Exception, match="synthesis needs no-such-tool"):
+    with pytest.raises(BuildError, match="synthesis needs no-such-tool"):
         run(["no-such-tool"], tmp_path / "tool.log")
 
 

@@ -28,8 +28,9 @@ class Statistics(wiring.Component):
     """Counts packets by rules; one packet a cycle, or one in as many cycles as rules share a table.
 
     A change of a rule, and the end of an interval, take effect between two packets: the stage lets those inside leave,
-    some ten cycles, and goes on.  What was counted before then is reported by a sweep of the table, while packets pass.
-    A change waits for the sweep before to end.
+    some ten cycles, and goes on, at the end of an interval after two more cycles a rule (:class:`Intervals`).  What was
+    counted before then is reported by a sweep of the table, while packets pass.  A change waits for the sweep before to
+    end.
 
     Members as in :class:`StageSignature`, and
 

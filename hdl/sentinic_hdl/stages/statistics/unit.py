@@ -223,13 +223,12 @@ class Unit(wiring.Component):
         now = Signal()
         waiting, waited = Signal(), Signal(range(PATIENCE + 1))
         endured = Signal(range(ENDURANCE + 1))
-        self._forced = forced = Signal()
-        self._queue_room = room = Signal()
+        forced = Signal()
         self._swept = swept = Signal()
         running = Signal()
         m.d.comb += [
             self.sweeping.eq(running | table.clearing),
-            now.eq(running & ~waiting & ~valid & (room | forced)),
+            now.eq(running & ~waiting & ~valid & (self.room | forced)),
         ]
         # In a register: what changes outside is to be seen at an edge alone.
         m.d.sync += forced.eq(~self.lossless & (endured == ENDURANCE))
@@ -240,7 +239,7 @@ class Unit(wiring.Component):
                 m.d.sync += [waiting.eq(1), waited.eq(0), self.gap.eq(0)]
             with m.Elif(~waiting & (waited != PATIENCE)):
                 m.d.sync += [waited.eq(waited + 1), self.gap.eq(waited == PATIENCE - 1)]
-            with m.If(~waiting & ~room & (endured != ENDURANCE)):
+            with m.If(~waiting & ~self.room & (endured != ENDURANCE)):
                 m.d.sync += endured.eq(endured + 1)
             with m.If(table.o.valid & table.o.sweep):
                 m.d.sync += waiting.eq(0)
@@ -280,8 +279,7 @@ class Unit(wiring.Component):
         ]
         m.d.sync += taken.eq(queue.r_rdy & ~taken & self.reports.ready)
         margin = LATENCY + 2
-        m.d.sync += [self.room.eq(queue.level < QUEUE - margin - 2)]
-        m.d.comb += self._queue_room.eq(self.room)
+        m.d.sync += self.room.eq(queue.level < QUEUE - margin - 2)
 
         # What finds no room.
         lost_packets = Signal(data.ArrayLayout(PACKETS_BITS, rules))
