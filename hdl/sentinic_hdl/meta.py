@@ -70,7 +70,10 @@ class ParsedHeaders(data.Struct):
 
 
 class Crossing(data.Struct):
-    """Statistics thresholds that a packet crosses: which rules', and the count of the lowest of them."""
+    """Statistics thresholds that a packet crosses: which rules', and the count of the lowest of them.
+
+    Of a SYN that was held, which crosses none: how often it was sent again (``rules``), and when last (``value``).
+    """
 
     rules: 16
     of_bytes: 1
@@ -86,3 +89,4 @@ class PacketMeta(data.Struct):
     info: FrameInfo
     headers: ParsedHeaders
     crossing: Crossing
+    reason: 3  # sentinic.abi.syn_offload.Reason: why a SYN that was held goes on

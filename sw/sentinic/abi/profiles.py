@@ -22,6 +22,7 @@ class Profile:
     statistics_rules, statistics_rules_a_table: rules, and how many of them share a table, one after another
     statistics_groups, statistics_ways: records of all tables, and records a set
     report_frames: reports that may wait for dispatch
+    syn_attempts, syn_ways: attempts that SYN offload holds, and records a set
     """
 
     name: str
@@ -41,6 +42,8 @@ class Profile:
     statistics_groups: int = 0
     statistics_ways: int = 2
     report_frames: int = 4
+    syn_attempts: int = 0
+    syn_ways: int = 4
 
     @property
     def beat_bytes(self) -> int:

@@ -185,6 +185,61 @@ STATISTICS = Block(
     "Statistics rules.  The fields and their places: ``sentinic.abi.statistics``.",
 )
 
+#: Words of the secret that the table of attempts is hashed with.
+SYN_OFFLOAD_KEY_WORDS = 10
+SYN_OFFLOAD = Block(
+    "syn_offload",
+    0x6000,
+    (
+        Register(
+            "shape",
+            0x00,
+            (
+                Field("attempts_log2", 0, 8, RO, "attempts that the card holds, as a power of two"),
+                Field("ways", 8, 8, RO, "attempts in a set"),
+                Field("frame_bytes", 16, 16, RO, "longest SYN that is held, without FCS", "bytes"),
+            ),
+            "What this build holds.",
+        ),
+        Register(
+            "control",
+            0x04,
+            (Field("enable", 0, 1, RW, "hold SYNs; while 0, those held still wait for their answer or their time"),),
+            "Switching it on.  Off, and with nothing held, packets pass the stage untouched.",
+        ),
+        Register(
+            "action",
+            0x08,
+            (Field("flush", 0, 1, W1, "let every attempt be over now"),),
+            "Ending attempts.",
+        ),
+        Register(
+            "status",
+            0x0C,
+            (
+                Field("clearing", 0, 1, RO, "the table is being cleared after reset; nothing is held meanwhile"),
+                Field("flushing", 1, 1, RO, "a flush is under way"),
+            ),
+            "State of the table.",
+        ),
+        _word("holding", 0x10, RO, "SYNs held now", "packets"),
+        _word(
+            "timeout_low",
+            0x14,
+            RW,
+            "wire time from an attempt's first SYN until it is over, bits 31..0",
+            "ns",
+            reset=5_000_000_000 & 0xFFFF_FFFF,
+        ),
+        _word("timeout_high", 0x18, RW, "bits 63..32", "ns", reset=5_000_000_000 >> 32),
+        *(
+            _word(f"hash_key{n}", 0x40 + 4 * n, RW, f"secret of the table's hash, bits {32 * n + 31}..{32 * n}")
+            for n in range(SYN_OFFLOAD_KEY_WORDS)
+        ),
+    ),
+    "SYN offload: connection attempts that wait on the card for their answer.",
+)
+
 RING = Block(
     "ring",
     0x4000,
@@ -277,6 +332,10 @@ RING_MARGIN_DESCRIPTORS = 16
 RING_MARGIN_SLOTS = 1024
 
 #: What every build has.
-BLOCKS: tuple[Block, ...] = (CARD, INTERRUPT, SNAPSHOT, PASSTHROUGH, RING, STATISTICS)
+BLOCKS: tuple[Block, ...] = (CARD, INTERRUPT, SNAPSHOT, PASSTHROUGH, RING, STATISTICS, SYN_OFFLOAD)
 #: Windows of the stages, by the name in ``Profile.stages``.
-STAGE_BLOCKS: dict[str, Block] = {"passthrough": PASSTHROUGH, "statistics": STATISTICS}
+STAGE_BLOCKS: dict[str, Block] = {
+    "passthrough": PASSTHROUGH,
+    "statistics": STATISTICS,
+    "syn_offload": SYN_OFFLOAD,
+}

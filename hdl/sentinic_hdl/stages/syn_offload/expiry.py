@@ -1,0 +1,111 @@
+"""When to look after which set: attempts are over in the order in which they began."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+
+def sweep_shape(sets: int) -> data.StructLayout:
+    """Look after set ``index`` at wire time ``now``; with ``flush`` its attempts are over whatever their time."""
+    return data.StructLayout({"index": exact_log2(sets), "flush": 1, "now": 64})
+
+
+class Expiry(wiring.Component):
+    """Asks for a sweep of an attempt's set when the attempt's time is over.
+
+    Attempts wait in a queue.  Those that find it full are found by going through all sets when the time-out of the
+    first of these is over, and again as long as there are others; so a flood that fills the queue costs lateness, of
+    one time-out at most, and no expiry.
+
+    A sweep removes one attempt that is over, if there is one, the oldest first, and there are as many sweeps to come as
+    attempts to be found.  So the next need not wait for what came of the last: one a cycle.
+
+    Parameters
+    ----------
+    sets, ways: of the table
+    depth: attempts in the queue
+
+    Members
+    -------
+    insert, index, at: an attempt began: its set and its wire time
+    timeout: ns
+    now: wire time of the last packet, ns
+    flush: end all attempts now
+    flushing: that is under way
+    due, sweep: a sweep is wanted, and which; it may change until it is done
+    done: it is done in this cycle
+    """
+
+    def __init__(self, *, sets: int, ways: int, depth: int):
+        self._sets, self._ways, self._depth = sets, ways, depth
+        super().__init__(
+            {
+                "insert": In(1),
+                "index": In(exact_log2(sets)),
+                "at": In(64),
+                "timeout": In(64),
+                "now": In(64),
+                "flush": In(1),
+                "flushing": Out(1),
+                "due": Out(1),
+                "sweep": Out(sweep_shape(sets)),
+                "done": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        entry_shape = data.StructLayout({"index": exact_log2(self._sets), "at": 64})
+        m.submodules.queue = queue = SyncFIFOBuffered(width=entry_shape.size, depth=self._depth)
+        entry, head = Signal(entry_shape), Signal(entry_shape)
+        m.d.comb += [
+            entry.index.eq(self.index),
+            entry.at.eq(self.at),
+            queue.w_data.eq(entry),
+            queue.w_en.eq(self.insert),
+            head.eq(queue.r_data),
+        ]
+
+        # The first attempt in the queue, and when it is over.
+        waiting, index, end = Signal(), Signal.like(self.index), Signal(65)
+        listed, taken = Signal(), Signal()
+        m.d.comb += [listed.eq(waiting & (end <= self.now)), queue.r_en.eq(~waiting | taken)]
+        with m.If(~waiting | taken):
+            m.d.sync += [waiting.eq(queue.r_rdy), index.eq(head.index), end.eq(head.at + self.timeout)]
+
+        # What found no room: when the first of it is over, and whether there was more.  All of it is over a time-out
+        # after the sets are gone through for the first.
+        missed = Signal()
+        missing, more, missing_end = Signal(), Signal(), Signal(65)
+        scanning, scan, place = Signal(), Signal(), Signal(range(self._sets * self._ways))
+        m.d.comb += [
+            missed.eq(self.insert & ~queue.w_rdy),
+            scan.eq(missing & ~scanning & ~self.flush & (missing_end <= self.now)),
+        ]
+        with m.If(scan):
+            m.d.sync += [missing.eq(more | missed), more.eq(0), missing_end.eq(self.now + self.timeout)]
+        with m.Elif(missed):
+            m.d.sync += [missing.eq(1), more.eq(missing)]
+            with m.If(~missing):
+                m.d.sync += missing_end.eq(self.at + self.timeout)
+
+        # Through all sets, as often as there are places in one.
+        with m.If(self.flush):
+            m.d.sync += [scanning.eq(1), self.flushing.eq(1), place.eq(0)]
+        with m.Elif(scan):
+            m.d.sync += [scanning.eq(1), place.eq(0)]
+        with m.Elif(scanning & self.done):
+            m.d.sync += place.eq(place + 1)
+            with m.If(place == self._sets * self._ways - 1):
+                m.d.sync += [scanning.eq(0), self.flushing.eq(0)]
+
+        m.d.comb += [
+            self.due.eq(scanning | listed),
+            self.sweep.index.eq(Mux(scanning, place >> exact_log2(self._ways), index)),
+            self.sweep.flush.eq(self.flushing),
+            self.sweep.now.eq(self.now),
+            taken.eq(self.done & listed & ~scanning),
+        ]
+        return m

@@ -1,0 +1,235 @@
+"""The SYN offload stage: SYNs wait here until somebody answers, or their time is over."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from sentinic.abi.profiles import Profile
+from sentinic.abi.registers import SYN_OFFLOAD
+from sentinic.abi.verdicts import Kind
+from sentinic_hdl.csr.bank import RegisterBank
+from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.stages.base import StageSignature
+from sentinic_hdl.stages.syn_offload.expiry import Expiry
+from sentinic_hdl.stages.syn_offload.table import LATENCY, Attempts
+from sentinic_hdl.stages.syn_offload.types import (
+    Op,
+    Record,
+    held_of,
+    held_shape,
+    is_tcp,
+    op_of,
+    restored,
+    secret_bits,
+)
+
+#: Packets and sweeps inside: more than there are cycles from entry to exit.
+DEPTH = 16
+#: Of these, the last that are for packets alone.
+SWEEP_MARGIN = 4
+#: Cycles that a sweep waits for a cycle without a packet before it takes one.
+PATIENCE = 15
+#: Cycles without a packet after which time alone may end an attempt, and how much later than its time-out.
+QUIET_CYCLES = 4096
+GRACE_NS = 1 << 20
+
+
+class Events(data.Struct):
+    """What became of packets in this cycle, for the counters."""
+
+    hold: 1  # a SYN of ``port`` is held
+    absorb: 1  # a SYN of ``port`` was held already, and ends here
+    port: 2
+    reason: 3  # a held SYN of ``given_port`` goes on
+    given_port: 2
+
+
+class SynOffload(wiring.Component):
+    """Holds SYNs, and gives each back just before whatever else comes of its 5-tuple, or when its time is over.
+
+    What goes in comes out, once: at once, later as ``Kind.REGENERATED`` (with ``reason`` and, in ``crossing``, what
+    came of it), or at once as ``Kind.VOID``, an end, when it is a SYN that is held already.  Order is kept but for the
+    SYNs held.
+
+    Takes a packet a cycle; one that a held SYN goes before takes two cycles of ``o``.  Sweeps of attempts that are over
+    use cycles without a packet, or one in ``PATIENCE`` and one.  Switched off and empty, a packet passes in one cycle;
+    else in seven.
+
+    Members as in :class:`StageSignature`, and
+
+    time: wire time, ns
+    lossless: time moves with packets only
+    holding: SYNs held, each with a cell of the packet store
+    events: for the counters
+    """
+
+    def __init__(self, profile: Profile):
+        if profile.syn_attempts < profile.syn_ways:
+            raise ValueError(f"syn_attempts must be at least syn_ways {profile.syn_ways}, not {profile.syn_attempts}")
+        self._profile = profile
+        super().__init__(
+            {
+                **StageSignature().members,
+                "time": In(64),
+                "lossless": In(1),
+                "holding": Out(range(profile.syn_attempts + 1)),
+                "events": Out(Events),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        profile = self._profile
+        sets = profile.syn_attempts // profile.syn_ways
+        m.submodules.bank = bank = RegisterBank(block=SYN_OFFLOAD)
+        wiring.connect(m, wiring.flipped(self.bus), bank.bus)
+        m.submodules.table = table = Attempts(sets=sets, ways=profile.syn_ways)
+        m.submodules.expiry = expiry = Expiry(
+            sets=sets, ways=profile.syn_ways, depth=max(16, profile.syn_attempts // 4)
+        )
+        timeout = Cat(bank.timeout_low, bank.timeout_high)
+        enabled, flush = Signal(), Signal()
+        m.d.comb += [
+            enabled.eq(bank.control[0] & ~table.clearing),
+            flush.eq(bank.action_strobe[0]),
+            bank.shape.eq(ceil_log2(profile.syn_attempts) | profile.syn_ways << 8 | profile.cell_bytes << 16),
+            bank.status.eq(Cat(table.clearing, expiry.flushing)),
+            bank.holding.eq(table.holding),
+            table.secret.eq(Cat(getattr(bank, f"hash_key{n}") for n in range(10))[: secret_bits(sets)]),
+            table.timeout.eq(timeout),
+            expiry.timeout.eq(timeout),
+            expiry.insert.eq(table.inserted),
+            expiry.index.eq(table.inserted_index),
+            expiry.at.eq(table.inserted_at),
+            expiry.flush.eq(flush),
+            self.holding.eq(table.holding),
+        ]
+        self._clock(m, expiry)
+
+        # --- In ---
+        m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
+        inside = Signal(range(DEPTH + 1))  # packets and sweeps whose outcome is to come
+        idle, direct, room, gap = Signal(), Signal(), Signal(), Signal()
+        going, sweeping, leaving, passing = Signal(), Signal(), Signal(), Signal()
+        looking = Signal()
+        m.d.comb += [
+            idle.eq(~bank.control[0] & ~expiry.flushing & (inside == 0) & (table.live == 0)),
+            room.eq(inside != DEPTH - 1),
+            direct.eq(self.i.valid & idle & passing),
+            going.eq(self.i.valid & ~idle & room & ~gap),
+            self.i.ready.eq(Mux(idle, passing, room & ~gap)),
+            metas.w_data.eq(self.i.payload),
+            metas.w_en.eq(going),
+            looking.eq(going & is_tcp(self.i.p)),
+            # A sweep needs the place of a packet, and that of the SYN that it may give back.
+            sweeping.eq(expiry.due & ~idle & ~table.clearing & ~going & (inside < DEPTH - SWEEP_MARGIN)),
+            expiry.done.eq(sweeping),
+        ]
+        m.d.sync += inside.eq(inside + (going | sweeping) - leaving)
+        waited = Signal(range(PATIENCE + 1))
+        with m.If(sweeping | ~expiry.due | idle):
+            m.d.sync += [waited.eq(0), gap.eq(0)]
+        with m.Elif(waited != PATIENCE):
+            m.d.sync += [waited.eq(waited + 1), gap.eq((waited == PATIENCE - 1) & (inside < DEPTH - SWEEP_MARGIN))]
+
+        op = Signal(Op)
+        with m.If(looking):
+            m.d.comb += op_of(profile, self.i.p, op, enabled=enabled)
+        with m.If(sweeping):
+            m.d.comb += [
+                op.sweep.eq(1),
+                op.index.eq(expiry.sweep.index),
+                op.flush.eq(expiry.sweep.flush),
+                op.now.eq(expiry.sweep.now),
+            ]
+        m.d.comb += [table.valid.eq(looking | sweeping), table.i.eq(op)]
+
+        # --- Outcomes, in the order of what they are of ---
+        outcome_shape = data.StructLayout(
+            {"packet": 1, "give": 1, "hold": 1, "absorb": 1, "reason": 3, "slot": range(profile.syn_attempts)}
+        )
+        m.submodules.outcomes = outcomes = SyncFIFOBuffered(width=outcome_shape.size, depth=DEPTH)
+        m.submodules.given = given = SyncFIFOBuffered(width=Record.as_shape().size, depth=DEPTH)
+        began, packets = Signal(LATENCY), Signal(LATENCY)
+        m.d.sync += [began.eq(Cat(going | sweeping, began)), packets.eq(Cat(going, packets))]
+        outcome, here = Signal(outcome_shape), Signal(outcome_shape)
+        with m.If(table.o.valid):
+            m.d.comb += [outcome[name].eq(table.o[name]) for name in ("give", "hold", "absorb", "reason", "slot")]
+        m.d.comb += [
+            outcome.packet.eq(packets[-1]),
+            outcomes.w_data.eq(outcome),
+            outcomes.w_en.eq(began[-1]),
+            given.w_data.eq(table.o.record),
+            given.w_en.eq(table.o.valid & table.o.give),
+            here.eq(outcomes.r_data),
+        ]
+
+        # --- Out ---
+        # What is held is written, and what is given back read, in the order of their outcomes: a slot that is taken
+        # anew in the same cycle gives what was in it.
+        m.submodules.held = held = Memory(shape=held_shape(profile), depth=profile.syn_attempts, init=[])
+        write, read = held.write_port(), held.read_port()
+        meta, record, reason = Signal(PacketMeta), Signal(Record), Signal.like(here.reason)
+        giving, passing_on, step = Signal(), Signal(), Signal()
+        arriving = Signal(PacketMeta)
+        m.d.comb += [
+            passing.eq((~giving & ~passing_on) | (self.o.ready & ~(giving & passing_on))),
+            step.eq(outcomes.r_rdy & passing),
+            leaving.eq(step),
+            outcomes.r_en.eq(step),
+            arriving.eq(metas.r_data),
+            metas.r_en.eq(step & here.packet),
+            given.r_en.eq(step & here.give),
+            write.addr.eq(here.slot),
+            write.en.eq(step & here.hold),
+            read.addr.eq(here.slot),
+            read.en.eq(step & here.give),
+        ]
+        with m.If(write.en):
+            m.d.comb += held_of(arriving, write.data)
+        with m.If(self.o.ready):
+            m.d.sync += giving.eq(0)
+            with m.If(~giving):
+                m.d.sync += passing_on.eq(0)
+        with m.If(step):
+            m.d.sync += [giving.eq(here.give), passing_on.eq(here.packet & ~here.hold), reason.eq(here.reason)]
+            with m.If(here.give):
+                m.d.sync += record.eq(given.r_data)
+            with m.If(here.packet):
+                m.d.sync += meta.eq(arriving)
+                with m.If(here.absorb):
+                    m.d.sync += meta.kind.eq(Kind.VOID)
+        with m.If(direct):
+            m.d.sync += [meta.eq(self.i.payload), passing_on.eq(1)]
+        back = Signal(PacketMeta)
+        with m.If(giving):
+            m.d.comb += restored(record, read.data, reason, back)
+        m.d.comb += [self.o.valid.eq(giving | passing_on), self.o.payload.eq(Mux(giving, back, meta))]
+
+        m.d.sync += self.events.eq(0)
+        with m.If(step):
+            m.d.sync += [
+                self.events.hold.eq(here.hold),
+                self.events.absorb.eq(here.absorb),
+                self.events.port.eq(arriving.info.port),
+                self.events.reason.eq(here.reason),
+                self.events.given_port.eq(data.View(Record, given.r_data).port),
+            ]
+        return m
+
+    def _clock(self, m, expiry):
+        """The time of the last packet; when none came for long, that of the wire."""
+        quiet, now = Signal(range(QUIET_CYCLES + 1)), Signal(64)
+        m.d.comb += expiry.now.eq(now)
+        with m.If(self.i.valid):
+            m.d.sync += [quiet.eq(0), now.eq(self.i.p.info.timestamp)]
+        with m.Elif(quiet != QUIET_CYCLES):
+            m.d.sync += quiet.eq(quiet + 1)
+        with m.Elif(~self.lossless & (self.time - GRACE_NS > now) & (self.time > GRACE_NS)):
+            m.d.sync += now.eq(self.time - GRACE_NS)
+
+
+__all__ = ["Events", "SynOffload"]

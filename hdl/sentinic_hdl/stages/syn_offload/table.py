@@ -1,0 +1,297 @@
+"""The attempts: a set-associative table that looks a packet up, and holds, counts or gives back a SYN, each cycle."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from sentinic.abi.syn_offload import Reason
+from sentinic_hdl.stages.syn_offload.types import (
+    KEY_BITS,
+    Key,
+    Op,
+    Record,
+    enter,
+    is_reversed,
+    key_of,
+    outcome_shape,
+    secret_bits,
+)
+
+#: Cycles from an operation to its outcome.
+LATENCY = 4
+
+
+class Attempts(wiring.Component):
+    """Keeps attempts by their 5-tuple, one operation a cycle, whatever the 5-tuples.
+
+    A record keeps its place, so that what else is kept of it lies elsewhere under the number of its slot; a set knows
+    in which order its records came.  A new attempt takes a free place, else that of the oldest one of which no SYN is
+    held any more, else that of the oldest.  Sets in flight are forwarded: a set read in this cycle may have been
+    changed by the two operations before.
+
+    ``LATENCY`` cycles from ``i`` to ``o``.
+
+    Parameters
+    ----------
+    sets, ways: records, sets a power of two
+
+    Members
+    -------
+    valid, i: what to do
+    secret: key of the hash
+    timeout: of an attempt, from its first SYN, ns; it is over when a packet comes, or a sweep, so much later
+    o: what came of it
+    inserted, inserted_index, inserted_at: an attempt was entered: its set and time; beside ``o``
+    holding: SYNs held
+    live: records in the table
+    clearing: after reset; ``i`` must wait
+    """
+
+    def __init__(self, *, sets: int, ways: int):
+        if ways < 2 or ways & (ways - 1):
+            raise ValueError(f"ways must be a power of two from 2 on, not {ways}")
+        self._sets, self._ways = sets, ways
+        self._set_layout = data.ArrayLayout(
+            data.StructLayout({"record": Record, "rank": exact_log2(ways)}),  # 0 came last, as a difference to the way
+            ways,
+        )
+        super().__init__(
+            {
+                "valid": In(1),
+                "i": In(Op),
+                "secret": In(secret_bits(sets)),
+                "timeout": In(64),
+                "o": Out(outcome_shape(sets * ways)),
+                "inserted": Out(1),
+                "inserted_index": Out(exact_log2(sets)),
+                "inserted_at": Out(64),
+                "holding": Out(range(sets * ways + 1)),
+                "live": Out(range(sets * ways + 1)),
+                "clearing": Out(1, init=1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        ways = self._ways
+        index_bits = exact_log2(self._sets)
+        layout = self._set_layout
+        m.submodules.memory = memory = Memory(shape=layout.size, depth=self._sets, init=[])
+        read, write = memory.read_port(), memory.write_port()
+
+        # Cycle 1: the key, the lower end first; when what is over by now began.
+        valid1, op1, key1, reversed1 = Signal(), Signal(Op), Signal(Key), Signal()
+        horizon1 = Signal(65)  # ns; negative when nothing can be over
+        reverse = Signal()
+        m.d.sync += valid1.eq(self.valid)
+        with m.If(self.valid):
+            m.d.comb += reverse.eq(is_reversed(self.i))
+            m.d.sync += [
+                op1.eq(self.i),
+                key1.eq(key_of(self.i, reverse)),
+                reversed1.eq(reverse),
+                horizon1.eq(self.i.now - self.timeout),
+            ]
+
+        # Cycle 2: the set's number, and the set is asked for.
+        index1 = Signal(index_bits)
+        valid2, op2, key2, index2 = Signal(), Signal(Op), Signal(Key), Signal(index_bits)
+        reversed2, horizon2 = Signal(), Signal(65)
+        with m.If(valid1):
+            hashed = Cat((key1.as_value() & self.secret[bit : bit + KEY_BITS]).xor() for bit in range(index_bits))
+            m.d.comb += index1.eq(Mux(op1.sweep, op1.index[:index_bits], hashed))
+            m.d.sync += [
+                op2.eq(op1), key2.eq(key1), index2.eq(index1), reversed2.eq(reversed1), horizon2.eq(horizon1),
+            ]  # fmt: skip
+        m.d.sync += valid2.eq(valid1)
+        m.d.comb += [read.addr.eq(index1), read.en.eq(valid1)]
+
+        # Cycle 3: the set is there; the operation two before this one has just written.
+        valid3, op3, key3, index3, reversed3 = Signal(), Signal(Op), Signal(Key), Signal(index_bits), Signal()
+        written, written_set, written_index = Signal(), Signal(layout), Signal(index_bits)
+        seen = Signal(layout)
+        now_of = _Matches(ways, "seen")
+        with m.If(valid2):
+            m.d.comb += seen.eq(Mux(written & (written_index == index2), written_set, read.data))
+            for way in range(ways):
+                record = seen[way].record
+                same_end = record.reversed == reversed2
+                same_sequence = record.sequence == op2.sequence
+                m.d.comb += [
+                    now_of.same[way].eq(record.key.as_value() == key2.as_value()),
+                    now_of.forward[way].eq(same_end),
+                    now_of.anew[way].eq(same_end & ~same_sequence),
+                    now_of.again[way].eq(same_end & same_sequence & (record.ip_length == op2.ip_length)),
+                    now_of.over[way].eq(op2.flush | (~horizon2[64] & (record.first <= horizon2[:64]))),
+                ]
+        read3, after = Signal(layout), Signal()
+        matches3 = _Matches(ways, "matched")
+        before = _Matches(1, "before")  # as against the record of the operation before, were it there
+        m.d.sync += valid3.eq(valid2)
+        with m.If(valid2):
+            same_end, same_sequence = reversed3 == reversed2, op3.sequence == op2.sequence
+            m.d.sync += [
+                op3.eq(op2), key3.eq(key2), index3.eq(index2), reversed3.eq(reversed2),
+                read3.eq(seen),
+                after.eq(valid3 & (index3 == index2)),
+                *(matches3[name].eq(now_of[name]) for name in _Matches.NAMES),
+                before.same.eq(key3.as_value() == key2.as_value()),
+                before.forward.eq(same_end),
+                before.anew.eq(same_end & ~same_sequence),
+                before.again.eq(same_end & same_sequence & (op3.ip_length == op2.ip_length)),
+                before.over.eq(op2.flush | (~horizon2[64] & (op3.now <= horizon2[:64]))),
+            ]  # fmt: skip
+
+        # Cycle 4: decide, and write.
+        self._new_set = Signal(layout)
+        self._entered, self._entered_way = Signal(), Signal(range(ways))
+        m.d.sync += [written.eq(valid3), self.o.valid.eq(valid3), self.inserted.eq(0)]
+        with m.If(valid3):
+            # What the operation before this one entered, it entered after this one's set was looked at.
+            patched = _Matches(ways, "patched")
+            for way in range(ways):
+                is_new = after & self._entered & (self._entered_way == way)
+                for name in _Matches.NAMES:
+                    m.d.comb += patched[name][way].eq(Mux(is_new, before[name], matches3[name][way]))
+            self._decide(m, op3, key3, reversed3, index3, Mux(after, written_set, read3), patched)
+            m.d.sync += [written_set.eq(self._new_set), written_index.eq(index3)]
+
+        # After reset the memory holds what it held before.
+        cleared = Signal(index_bits)
+        m.d.comb += [
+            write.addr.eq(Mux(self.clearing, cleared, index3)),
+            write.data.eq(self._new_set),  # 0 while it is cleared
+            write.en.eq(self.clearing | valid3),
+        ]
+        with m.If(self.clearing):
+            m.d.sync += [cleared.eq(cleared + 1), self.clearing.eq(cleared != self._sets - 1)]
+        return m
+
+    def _decide(self, m, op, key, is_from_high, index, old_value, matches):
+        ways = self._ways
+        old_set = Signal(self._set_layout)
+        live, holding, hits, candidates, chosen = (
+            Signal(ways, name=name) for name in ("live", "holding", "hits", "candidates", "chosen")
+        )
+        ranks = [Signal(exact_log2(ways), name=f"rank{way}") for way in range(ways)]
+        m.d.comb += [old_set.eq(old_value), hits.eq(matches.same & live)]
+        for way in range(ways):
+            m.d.comb += [
+                live[way].eq(old_set[way].record.valid),
+                holding[way].eq(old_set[way].record.valid & old_set[way].record.holding),
+                ranks[way].eq(old_set[way].rank ^ way),
+            ]
+
+        # The record that is meant: the oldest of those that may be.
+        hit, given_up = Signal(), live & ~holding
+        m.d.comb += hit.eq(hits.any() & ~op.sweep)
+        with m.If(op.sweep):
+            m.d.comb += candidates.eq(live & matches.over)
+        with m.Elif(hit):
+            m.d.comb += candidates.eq(hits)
+        with m.Elif(~live.all()):
+            m.d.comb += candidates.eq(~live)
+        with m.Elif(given_up.any()):
+            m.d.comb += candidates.eq(given_up)
+        with m.Else():
+            m.d.comb += candidates.eq(~0)
+        place, rank, old = Signal(range(ways)), Signal(exact_log2(ways)), Signal(Record)
+        one = _Matches(1, "one")
+        for way in range(ways):
+            older = Cat(candidates[other] & (ranks[other] > ranks[way]) for other in range(ways) if other != way)
+            m.d.comb += chosen[way].eq(candidates[way] & ~older.any())
+            with m.If(chosen[way]):
+                m.d.comb += [place.eq(way), rank.eq(ranks[way]), old.eq(old_set[way].record)]
+                m.d.comb += [one[name].eq(matches[name][way]) for name in _Matches.NAMES]
+
+        # What becomes of it.
+        syn, held, over = Signal(), Signal(), Signal()
+        absorb, supersede, insert, give, remove = (
+            Signal(name=name) for name in ("absorb", "supersede", "insert", "give", "remove")
+        )
+        full = old.retransmissions.all()
+        m.d.comb += [
+            syn.eq(op.syn & ~op.sweep),
+            held.eq(chosen.any() & old.valid & old.holding),
+            over.eq(one.over),
+            absorb.eq(syn & hit & held & ~over & one.again & ~full),
+            supersede.eq(syn & hit & held & ~over & (one.anew | (one.again & full))),
+            insert.eq(syn & (~hit | over | supersede)),
+            give.eq(held & (op.sweep | insert | (hit & ~absorb))),
+            remove.eq(chosen.any() & (op.sweep | (hit & over))),
+        ]
+        reason = Signal(Reason)
+        with m.If(over):
+            m.d.comb += reason.eq(Reason.EXPIRED)
+        with m.Elif(~hit):
+            m.d.comb += reason.eq(Reason.EVICTED)
+        with m.Elif(supersede):
+            m.d.comb += reason.eq(Reason.SUPERSEDED)
+        with m.Elif(one.forward):
+            m.d.comb += reason.eq(Reason.INTERRUPTED)
+        with m.Elif(op.reset):
+            m.d.comb += reason.eq(Reason.REFUSED)
+        with m.Else():
+            m.d.comb += reason.eq(Reason.ANSWERED)
+
+        new = Signal(Record)
+        m.d.comb += new.eq(old)
+        with m.If(insert):
+            m.d.comb += enter(op, key, is_from_high, new)
+        with m.Elif(remove):
+            m.d.comb += [new.valid.eq(0), new.holding.eq(0)]
+        with m.Elif(absorb):
+            m.d.comb += [new.retransmissions.eq(old.retransmissions + 1), new.last.eq(op.now)]
+        with m.Elif(give):
+            m.d.comb += new.holding.eq(0)
+        for way in range(ways):
+            came = Mux(chosen[way], 0, ranks[way] + (ranks[way] < rank))
+            m.d.comb += [
+                self._new_set[way].record.eq(Mux(chosen[way], new, old_set[way].record)),
+                self._new_set[way].rank.eq(Mux(insert, came, ranks[way]) ^ way),
+            ]
+
+        out = self.o
+        m.d.sync += [
+            self._entered.eq(insert),
+            self._entered_way.eq(place),
+            out.sweep.eq(op.sweep),
+            out.give.eq(give),
+            out.hold.eq(insert),
+            out.absorb.eq(absorb),
+            out.reason.eq(Mux(give, reason, Reason.NONE)),
+            out.slot.eq(Cat(place, index)),
+            self.inserted.eq(insert),
+            self.inserted_index.eq(index),
+            self.inserted_at.eq(op.now),
+            self.holding.eq(self.holding + insert - give),
+            self.live.eq(self.live + (insert & ~(chosen.any() & old.valid)) - (remove & ~insert)),
+        ]
+        with m.If(give):
+            m.d.sync += out.record.eq(old)
+
+
+class _Matches:
+    """How records and an operation compare, a bit a record.
+
+    Members
+    -------
+    same: the same 5-tuple
+    forward: the packet comes from the originator
+    anew, again: its sequence number is another one; it looks like the SYN that is held
+    over: the attempt's time is over
+    """
+
+    NAMES = ("same", "forward", "anew", "again", "over")
+
+    def __init__(self, ways: int, prefix: str):
+        for name in self.NAMES:
+            setattr(self, name, Signal(ways, name=f"{prefix}_{name}"))
+
+    def __getitem__(self, name: str) -> Signal:
+        return getattr(self, name)
+
+
+__all__ = ["LATENCY", "Attempts"]

@@ -1,0 +1,262 @@
+"""What travels inside SYN offload, and how a held SYN's meta is kept in two parts and put together again."""
+
+from amaranth.hdl import Cat, Const, Mux, Signal, Value
+from amaranth.lib import data
+from amaranth.utils import bits_for, exact_log2
+
+from sentinic.abi.profiles import Profile
+from sentinic.abi.syn_offload import MAX_RETRANSMISSIONS
+from sentinic.abi.verdicts import Checksum, Fragment, Kind, ParseError, Protocol, Verdict
+from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, cell_shape
+
+IPV4_ETHERTYPE, IPV6_ETHERTYPE, TCP_PROTOCOL = 0x0800, 0x86DD, 6
+ETHERNET_BYTES, VLAN_BYTES = 14, 4
+COUNT_BITS = bits_for(MAX_RETRANSMISSIONS)
+#: IP lengths of SYNs that can be held.
+IP_LENGTH_BITS = 8
+
+
+class End(data.Struct):
+    """One end of a connection; as a number, ends are in the order of their addresses."""
+
+    port: 16
+    address: 128
+
+
+class Key(data.Struct):
+    """The 5-tuple, the same from both ends."""
+
+    low: End
+    high: End
+    ipv6: 1
+
+
+KEY_BITS = Key.as_shape().size
+
+
+def secret_bits(sets: int) -> int:
+    """Bits of secret that the hash of a table of so many sets wants."""
+    return KEY_BITS + exact_log2(sets)
+
+
+class Record(data.Struct):
+    """An attempt: what decides its fate, and what is told of it.
+
+    While it is ``holding``, its SYN waits in the packet store; afterwards packets of the 5-tuple pass, SYNs too, until
+    the attempt's time is over.
+    """
+
+    valid: 1
+    holding: 1
+    reversed: 1  # the originator is the higher end
+    port: 2
+    key: Key
+    first: 64  # wire time of the SYN, ns
+    last: 64  # of the last time it was sent
+    retransmissions: COUNT_BITS
+    sequence: 32
+    ip_length: IP_LENGTH_BITS
+
+
+class Op(data.Struct):
+    """What to do with the table: look a packet up, or look after a set (``sweep``)."""
+
+    sweep: 1
+    index: 16  # of the set to look after
+    flush: 1  # every attempt in it has expired
+    source: End
+    destination: End
+    ipv6: 1
+    syn: 1  # it may be held
+    reset: 1
+    now: 64
+    sequence: 32
+    ip_length: IP_LENGTH_BITS
+    port: 2
+
+
+def outcome_shape(slots: int) -> data.StructLayout:
+    """What came of an ``Op``.
+
+    ``give``: the SYN of ``record`` goes on, for ``reason``.  ``hold``: the packet itself is held, in ``slot``, in which
+    the given one was.  ``absorb``: it is the same SYN once more, and ends here.
+    """
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "sweep": 1,
+            "give": 1,
+            "hold": 1,
+            "absorb": 1,
+            "reason": 3,
+            "slot": range(slots),
+            "record": Record,
+        }
+    )
+
+
+def held_shape(profile: Profile) -> data.StructLayout:
+    """What is kept of a held SYN's meta besides its :class:`Record`."""
+    return data.StructLayout(
+        {
+            "cell": cell_shape(profile),
+            "length": exact_log2(profile.cell_bytes),  # less one
+            "link": 96,
+            "vlan_count": 2,
+            "vlan0": 32,
+            "vlan1": 32,
+            "ip_id": 16,
+            "ip_dscp": 6,
+            "congestion": 2,  # ECE and CWR
+            "acknowledgment": 32,
+            "window": 16,
+            "transport_offset": 8,
+            "payload_offset": 8,
+            "flow_hash": 32,
+        }
+    )
+
+
+def is_tcp(meta: PacketMeta) -> Value:
+    """The packet can belong to an attempt: its ports are known, if the packet has them."""
+    return (meta.headers.protocol_class == Protocol.TCP) & (meta.headers.fragment != Fragment.LATER)
+
+
+def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
+    """A SYN that is nothing but a SYN, and of which record and :func:`held_shape` say everything.
+
+    Anything else passes: a SYN with other flags (ECE and CWR aside), with payload, that crosses a threshold, behind
+    MPLS labels or SNAP, of which something is wrong or missing, or that is longer than a cell of the store.
+    """
+    headers, info = meta.headers, meta.info
+    return Cat(
+        meta.kind == Kind.PACKET,
+        headers.has_tcp,
+        headers.tcp_flags[:6] == 0b000010,
+        headers.protocol_class == Protocol.TCP,
+        headers.protocol == TCP_PROTOCOL,
+        headers.payload_length == 0,
+        headers.verdict == Verdict.CLEAN,
+        headers.parse_error == ParseError.NONE,
+        headers.fragment == Fragment.WHOLE,
+        ~headers.network_checksum_bad,
+        headers.transport_checksum == Checksum.GOOD,
+        headers.mpls_count == 0,
+        headers.eth_type == Mux(headers.ip_version == 2, IPV6_ETHERTYPE, IPV4_ETHERTYPE),
+        headers.ip_version.any() & ~headers.ip_version.all(),
+        headers.network_offset == ETHERNET_BYTES + VLAN_BYTES * headers.vlan_count,
+        ~headers.ip_length[IP_LENGTH_BITS:].any(),
+        info.length == info.wire_length,
+        info.length.any() & (info.length <= profile.cell_bytes),
+        ~meta.crossing.as_value().any(),
+        meta.reason == 0,
+    ).all()
+
+
+def op_of(profile: Profile, meta: PacketMeta, op: Op, *, enabled: Value) -> list:
+    """Statements that fill ``op`` from a packet's meta; ``enabled``: SYNs may be held."""
+    headers = meta.headers
+    return [
+        op.source.port.eq(headers.source_port),
+        op.source.address.eq(headers.source),
+        op.destination.port.eq(headers.destination_port),
+        op.destination.address.eq(headers.destination),
+        op.ipv6.eq(headers.ip_version == 2),
+        op.syn.eq(enabled & is_holdable(profile, meta)),
+        op.reset.eq(headers.tcp_flags[2]),
+        op.now.eq(meta.info.timestamp),
+        op.sequence.eq(headers.tcp_sequence),
+        op.ip_length.eq(headers.ip_length),
+        op.port.eq(meta.info.port),
+    ]
+
+
+def is_reversed(op: data.View) -> Value:
+    """The packet goes from the higher end to the lower one."""
+    return op.source.as_value() > op.destination.as_value()
+
+
+def key_of(op: data.View, is_reversed: Value) -> Value:
+    """The :class:`Key` of the packet's 5-tuple."""
+    source, destination = op.source.as_value(), op.destination.as_value()
+    return Cat(Mux(is_reversed, Cat(destination, source), Cat(source, destination)), op.ipv6)
+
+
+def enter(op: data.View, key: Value, is_reversed: Value, record: data.View) -> list:
+    """Statements that make ``record`` the attempt that the SYN of ``op`` begins."""
+    return [
+        record.valid.eq(1),
+        record.holding.eq(1),
+        record.reversed.eq(is_reversed),
+        record.port.eq(op.port),
+        record.key.eq(key),
+        record.first.eq(op.now),
+        record.last.eq(op.now),
+        record.retransmissions.eq(0),
+        record.sequence.eq(op.sequence),
+        record.ip_length.eq(op.ip_length),
+    ]
+
+
+def held_of(meta: PacketMeta, held: data.View) -> list:
+    """Statements that fill ``held`` from the meta of a SYN that is held."""
+    headers = meta.headers
+    return [
+        held.cell.eq(meta.cell),
+        held.length.eq(meta.info.length - 1),
+        held.link.eq(meta.link),
+        held.congestion.eq(headers.tcp_flags[6:]),
+        held.acknowledgment.eq(headers.tcp_acknowledgment),
+        held.window.eq(headers.tcp_window),
+        *(
+            held[name].eq(headers[name])
+            for name in (
+                "vlan_count", "vlan0", "vlan1", "ip_id", "ip_dscp", "transport_offset", "payload_offset", "flow_hash",
+            )
+        ),
+    ]  # fmt: skip
+
+
+def restored(record: data.View, held: data.View, reason: Value, meta: PacketMeta) -> list:
+    """Statements that make ``meta``, which is 0, that of the held SYN again, with what came of it."""
+    headers = meta.headers
+    source, destination = (
+        Mux(record.reversed, record.key[a].as_value(), record.key[b].as_value())
+        for a, b in (("high", "low"), ("low", "high"))
+    )
+    length = Signal(LENGTH_BITS, name="restored_length")
+    return [
+        length.eq(held.length + 1),
+        meta.cell.eq(held.cell),
+        meta.kind.eq(Kind.REGENERATED),
+        meta.link.eq(held.link),
+        meta.info.length.eq(length),
+        meta.info.wire_length.eq(length),
+        meta.info.timestamp.eq(record.first),
+        meta.info.port.eq(record.port),
+        headers.eth_type.eq(Mux(record.key.ipv6, IPV6_ETHERTYPE, IPV4_ETHERTYPE)),
+        headers.ip_version.eq(Mux(record.key.ipv6, 2, 1)),
+        headers.source.eq(source[16:]),
+        headers.destination.eq(destination[16:]),
+        headers.source_port.eq(source[:16]),
+        headers.destination_port.eq(destination[:16]),
+        headers.protocol.eq(TCP_PROTOCOL),
+        headers.ip_length.eq(record.ip_length),
+        headers.tcp_flags.eq(Cat(Const(0b000010, 6), held.congestion)),
+        headers.tcp_sequence.eq(record.sequence),
+        headers.tcp_acknowledgment.eq(held.acknowledgment),
+        headers.tcp_window.eq(held.window),
+        headers.has_tcp.eq(1),
+        headers.network_offset.eq(ETHERNET_BYTES + VLAN_BYTES * held.vlan_count),
+        headers.protocol_class.eq(Protocol.TCP),
+        headers.transport_checksum.eq(Checksum.GOOD),
+        *(
+            headers[name].eq(held[name])
+            for name in (
+                "vlan_count", "vlan0", "vlan1", "ip_id", "ip_dscp", "transport_offset", "payload_offset", "flow_hash",
+            )
+        ),
+        meta.reason.eq(reason),
+        meta.crossing.rules.eq(record.retransmissions),
+        meta.crossing.value.eq(record.last),
+    ]  # fmt: skip

@@ -1,0 +1,221 @@
+"""The stage between a source and a sink that stall at random, with its registers at hand."""
+
+import random
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from amaranth.sim import Simulator
+
+from sentinic.abi.profiles import BOARD, Profile
+from sentinic.abi.registers import SYN_OFFLOAD
+from sentinic.abi.syn_offload import Reason
+from sentinic.abi.verdicts import Checksum, Kind, Protocol
+from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.stages.syn_offload import SynOffload
+from tests.hdl.parser.bench import fields
+from tests.hdl.syn_offload.model import Segment
+
+#: So small that attempts drive each other out.
+SMALL = replace(BOARD, name="small", syn_attempts=8, syn_ways=2)
+LIMIT = 20_000
+TIMEOUT = 10_000
+FIELDS = {name: (lsb, width) for name, lsb, width in fields(PacketMeta)}
+
+
+@dataclass(frozen=True)
+class Out:
+    """A meta that came out, and when."""
+
+    values: dict[str, int]
+    cycle: int
+
+    @property
+    def name(self) -> int:
+        return self.values["cell"]
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.values["kind"])
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(self.values["reason"])
+
+    @property
+    def told(self) -> tuple[Reason, int, int]:
+        """Of a SYN that was held: why it goes on, how many more came, and when the last."""
+        return self.reason, self.values["crossing.rules"], self.values["crossing.value"]
+
+
+def mapped(address: int, *, ipv6: bool) -> int:
+    return address if ipv6 else 0xFFFF_0000_0000 | address
+
+
+def meta_of(segment: Segment, seed: int = 0) -> dict[str, int]:
+    """A meta as the parser would make it, its cell being ``segment.name``; the rest of it at random."""
+    r = random.Random(segment.name * 1000 + seed)
+    vlans = r.randrange(3)
+    network = 14 + 4 * vlans
+    header = 40 if segment.ipv6 else 20
+    flags = (0x02 | r.randrange(4) << 6) if segment.syn else (0x14 if segment.reset else 0x10)
+    values = {
+        "cell": segment.name,
+        "kind": Kind.PACKET,
+        "link": r.getrandbits(96),
+        "info.length": network + segment.ip_length,
+        "info.wire_length": network + segment.ip_length,
+        "info.timestamp": segment.now,
+        "info.port": segment.port,
+        "headers.eth_type": 0x86DD if segment.ipv6 else 0x0800,
+        "headers.vlan_count": vlans,
+        "headers.vlan0": r.getrandbits(32) if vlans else 0,
+        "headers.vlan1": r.getrandbits(32) if vlans == 2 else 0,
+        "headers.ip_version": 2 if segment.ipv6 else 1,
+        "headers.source": mapped(segment.source, ipv6=segment.ipv6),
+        "headers.destination": mapped(segment.destination, ipv6=segment.ipv6),
+        "headers.protocol": 6,
+        "headers.ip_length": segment.ip_length,
+        "headers.ip_id": r.getrandbits(16),
+        "headers.ip_dscp": r.getrandbits(6),
+        "headers.source_port": segment.source_port,
+        "headers.destination_port": segment.destination_port,
+        "headers.tcp_flags": flags,
+        "headers.tcp_sequence": segment.sequence,
+        "headers.tcp_acknowledgment": r.getrandbits(32),
+        "headers.tcp_window": r.getrandbits(16),
+        "headers.has_tcp": 1,
+        "headers.network_offset": network,
+        "headers.transport_offset": network + header,
+        "headers.payload_offset": network + segment.ip_length,
+        "headers.protocol_class": Protocol.TCP,
+        "headers.transport_checksum": Checksum.GOOD,
+        "headers.flow_hash": r.getrandbits(32),
+    }
+    return {name: int(values.get(name, 0)) for name in FIELDS}
+
+
+class Bench:
+    """Sends metas in, and collects what comes out in ``out``; ``sent`` has the cycles in which they were taken."""
+
+    def __init__(
+        self, *, seed: int = 1, idle: float = 0.0, busy: float = 0.0, profile: Profile = SMALL, timeout: int = TIMEOUT
+    ):
+        self.stage = SynOffload(profile)
+        self.random = random.Random(seed)
+        self.idle, self.busy, self.timeout = idle, busy, timeout
+        self.out: list[Out] = []
+        self.sent: dict[int, int] = {}
+        self.events: list[dict[str, int]] = []
+        self.cycle = 0
+
+    def run(self, drive: Callable) -> None:
+        simulator = Simulator(self.stage)
+        simulator.add_clock(1e-6)
+        stage = self.stage
+
+        async def main(ctx):
+            ctx.set(stage.lossless, 1)
+            while await self.read(ctx, "status"):
+                pass
+            for n in range(10):
+                await self.write(ctx, f"hash_key{n}", self.random.getrandbits(32))
+            await self.write(ctx, "timeout_low", self.timeout)
+            await self.write(ctx, "timeout_high", 0)
+            await drive(ctx)
+
+        async def sink(ctx):
+            ctx.set(stage.o.ready, 1)
+            offered = None
+            async for _, _, valid, ready, payload in ctx.tick().sample(stage.o.valid, stage.o.ready, stage.o.payload):
+                self.cycle += 1
+                assert valid or offered is None, "what was offered is withdrawn"
+                if valid:
+                    number = payload.as_bits()
+                    assert offered in (None, number), "what was offered has changed"
+                    offered = None if ready else number
+                    if ready:
+                        values = {name: number >> lsb & ((1 << width) - 1) for name, (lsb, width) in FIELDS.items()}
+                        self.out.append(Out(values, self.cycle))
+                ctx.set(stage.o.ready, self.random.random() >= self.busy)
+
+        async def watch(ctx):
+            async for _, _, events in ctx.tick().sample(stage.events):
+                if events.as_bits():
+                    names = ("hold", "absorb", "port", "reason", "given_port")
+                    self.events.append({name: int(events[name]) for name in names})
+
+        simulator.add_testbench(main)
+        simulator.add_process(sink)
+        simulator.add_process(watch)
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(20_000)
+        try:
+            simulator.run()
+        finally:
+            sys.setrecursionlimit(limit)
+
+    async def write(self, ctx, name: str, value: int) -> None:
+        bus = self.stage.bus
+        ctx.set(bus.address, SYN_OFFLOAD.address(name))
+        ctx.set(bus.write_data, value)
+        ctx.set(bus.access, 1)
+        ctx.set(bus.write, 1)
+        await ctx.tick()
+        ctx.set(bus.access, 0)
+        ctx.set(bus.write, 0)
+
+    async def read(self, ctx, name: str) -> int:
+        bus = self.stage.bus
+        ctx.set(bus.address, SYN_OFFLOAD.address(name))
+        ctx.set(bus.access, 1)
+        ctx.set(bus.read, 1)
+        await ctx.tick()
+        ctx.set(bus.access, 0)
+        ctx.set(bus.read, 0)
+        return ctx.get(bus.read_data)
+
+    async def flush(self, ctx) -> None:
+        """Switch it off and let all attempts be over."""
+        await self.write(ctx, "control", 0)
+        await self.write(ctx, "action", 1)
+        for _ in range(LIMIT):
+            if not await self.read(ctx, "status"):
+                break
+        else:
+            raise AssertionError("the flush has no end")
+        await self.wait(ctx, 60 if not self.busy else 400)
+        assert await self.read(ctx, "holding") == 0
+
+    async def wait(self, ctx, cycles: int) -> None:
+        for _ in range(cycles):
+            await ctx.tick()
+
+    async def send(self, ctx, metas: Sequence[dict[str, int]]) -> None:
+        stage = self.stage
+        for values in metas:
+            while self.random.random() < self.idle:
+                await ctx.tick()
+            number = sum(values[name] << lsb for name, (lsb, _) in FIELDS.items())
+            ctx.set(stage.i.p.as_value(), number)
+            ctx.set(stage.i.valid, 1)
+            for _ in range(LIMIT):
+                _, _, ready = await ctx.tick().sample(stage.i.ready)
+                if ready:
+                    break
+            else:
+                raise AssertionError("the stage takes no packet")
+            self.sent[values["cell"]] = self.cycle
+            ctx.set(stage.i.valid, 0)
+
+
+def delivered(out: Sequence[Out]) -> list[Out]:
+    """All but the ends of SYNs that came again."""
+    return [item for item in out if item.kind is not Kind.VOID]
+
+
+def unmarked(out: Out) -> dict[str, int]:
+    """The meta as it came in, as far as it says."""
+    if out.kind is Kind.PACKET:
+        return out.values
+    return out.values | {"kind": Kind.PACKET, "reason": 0, "crossing.rules": 0, "crossing.value": 0}

@@ -1,0 +1,271 @@
+"""The SYN offload stage: what goes in comes out once, each 5-tuple in its order, held SYNs as they were."""
+
+import random
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+
+from sentinic.abi.syn_offload import Reason
+from sentinic.abi.verdicts import Checksum, Fragment, Kind, Protocol, Verdict
+from tests.hdl.syn_offload.model import Given, Model, Segment, renumbered
+from tests.hdl.syn_offload.stage_bench import SMALL, TIMEOUT, Bench, delivered, meta_of, unmarked
+
+# A component that refuses its parameters is never elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
+SYN = Segment(1000, 7, 9, syn=True, sequence=5)
+ANSWER = Segment(2000, 9, 7, 80, 1000)
+LARGE = replace(SMALL, syn_attempts=64, syn_ways=4)
+
+
+def traffic(seed: int, count: int, hosts: int, *, step: int = 300) -> list[Segment]:
+    r = random.Random(seed)
+    now = 1000
+    found = []
+    for _ in range(count):
+        now += r.choice((0, 0, step, step, TIMEOUT if r.random() < 0.1 else 0))
+        kind = r.random()
+        a, b = r.sample(range(1, hosts + 1), 2)
+        found.append(
+            Segment(
+                now, a, b, 10 + a // 2, 10 + b // 2, syn=kind < 0.7, reset=kind > 0.9, ipv6=r.random() < 0.2,
+                sequence=r.randrange(2) if r.random() < 0.3 else 0, ip_length=r.choice((60, 60, 60, 44)),
+                port=r.randrange(2),
+            )
+        )  # fmt: skip
+    return renumbered(found)
+
+
+def run(segments: list[Segment], **options) -> Bench:
+    """The stage with offload on, these packets, and a flush behind them."""
+    bench = Bench(**options)
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        await bench.send(ctx, [meta_of(segment) for segment in segments])
+        await bench.flush(ctx)
+
+    bench.run(drive)
+    return bench
+
+
+def check_conserved(bench: Bench, segments: list[Segment]) -> None:
+    """Each packet comes out once, as it was; those of a 5-tuple in their order; those never held in theirs."""
+    assert sorted(out.name for out in bench.out) == [segment.name for segment in segments]
+    for out in bench.out:
+        assert out.kind in (Kind.PACKET, Kind.REGENERATED, Kind.VOID)
+        assert (out.kind is Kind.REGENERATED) == (out.reason is not Reason.NONE)
+        if out.kind is not Kind.VOID:
+            assert unmarked(out) == meta_of(segments[out.name])
+    passed = [out.name for out in bench.out if out.kind is not Kind.REGENERATED]
+    assert passed == sorted(passed)
+    flows = defaultdict(list)
+    for out in delivered(bench.out):
+        segment = segments[out.name]
+        flows[frozenset(segment.ends), segment.ipv6].append(out.name)
+    for names in flows.values():
+        assert names == sorted(names)
+
+
+@pytest.mark.parametrize(("idle", "busy"), [(0, 0), (0.5, 0), (0, 0.5), (0.3, 0.3)])
+@pytest.mark.parametrize("hosts", [3, 12])
+def test_what_goes_in_comes_out_once_in_the_order_of_its_flow(idle: float, busy: float, hosts: int) -> None:
+    segments = traffic(hosts, 300, hosts)
+    check_conserved(run(segments, idle=idle, busy=busy), segments)
+
+
+@pytest.mark.parametrize("idle", [0.0, 0.6])
+def test_with_room_for_all_attempts_their_fates_are_those_of_the_packets_times(idle: float) -> None:
+    segments = traffic(5, 250, 5)
+    bench = run(segments, idle=idle, profile=LARGE)
+    check_conserved(bench, segments)
+    model = Model(1000, TIMEOUT, lambda _: 0)
+    fates = [model.step(segment) for segment in segments]
+    given = {fate.given.syn.name: fate.given for fate in fates if fate.given}
+    for attempt in model.sets[0]:
+        if attempt.holding:
+            given[attempt.syn.name] = Given(attempt.syn, Reason.EXPIRED, attempt.retransmissions, attempt.last)
+    back = {out.name: out.told for out in bench.out if out.kind is Kind.REGENERATED}
+    assert back == {name: (what.reason, what.retransmissions, what.last) for name, what in given.items()}
+    absorbed = [segment.name for segment, fate in zip(segments, fates, strict=True) if fate.absorb]
+    assert [out.name for out in bench.out if out.kind is Kind.VOID] == absorbed
+    assert sum(event["hold"] for event in bench.events) == len(given)
+    assert sum(event["absorb"] for event in bench.events) == len(absorbed)
+    told = [(event["reason"], event["given_port"]) for event in bench.events if event["reason"]]
+    assert sorted(told) == sorted((what.reason, what.syn.port) for what in given.values())
+
+
+def test_switched_off_and_empty_it_passes_everything_on_in_a_cycle() -> None:
+    bench = Bench()
+    segments = traffic(1, 60, 4)
+
+    async def drive(ctx):
+        await bench.send(ctx, [meta_of(segment) for segment in segments])
+        await bench.wait(ctx, 5)
+
+    bench.run(drive)
+    assert [out.values for out in bench.out] == [meta_of(segment) for segment in segments]
+    assert {out.cycle - bench.sent[out.name] for out in bench.out} == {1}
+    assert not bench.events
+
+
+def test_switched_off_in_traffic_it_still_gives_back_what_it_holds() -> None:
+    bench = Bench()
+    segments = renumbered([SYN, replace(SYN, source=8), replace(ANSWER, destination=8), replace(SYN, source=6), ANSWER])
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        await bench.send(ctx, [meta_of(segment) for segment in segments[:2]])
+        await bench.wait(ctx, 20)
+        await bench.write(ctx, "control", 0)
+        await bench.send(ctx, [meta_of(segment) for segment in segments[2:]])
+        await bench.wait(ctx, 20)
+
+    bench.run(drive)
+    assert [out.name for out in bench.out] == [1, 2, 3, 0, 4]
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["all different", "all in one set"])
+def test_a_flood_of_a_syn_a_cycle_neither_loses_nor_delays_an_established_flow(same: bool) -> None:
+    profile = replace(SMALL, syn_attempts=4, syn_ways=4) if same else SMALL
+    flow = [Segment(1000 + n, 1, 2) for n in range(0, 240, 3)]
+    flood = [Segment(1000 + n, 100 + n, 9, syn=True) for n in range(240) if n % 3]
+    segments = renumbered(sorted(flow + flood, key=lambda segment: segment.now))
+    bench = run(segments, profile=profile, timeout=10**9)
+    check_conserved(bench, segments)
+    times = [bench.sent[segment.name] for segment in segments]
+    assert times == list(range(times[0], times[0] + len(segments))), "a packet had to wait"
+    delays = {out.cycle - bench.sent[out.name] for out in bench.out if not segments[out.name].syn}
+    assert delays == {7}
+    evicted = [out for out in bench.out if out.reason is Reason.EVICTED]
+    assert len(evicted) == len(flood) - profile.syn_attempts
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["back to back", "with gaps"])
+def test_attempts_are_over_in_time_while_packets_come(gaps: bool) -> None:
+    profile = replace(SMALL, syn_attempts=256, syn_ways=4)
+    syns = [Segment(1000 + n, 100 + n, 9, syn=True) for n in range(40)]
+    later = [Segment(1000 + TIMEOUT + n, 1, 2) for n in range(900)]
+    segments = renumbered(syns + later)
+    bench = run(segments, profile=profile, idle=0.6 if gaps else 0)
+    check_conserved(bench, segments)
+    expired = [out for out in bench.out if out.reason is Reason.EXPIRED]
+    assert [out.name for out in expired] == list(range(40))
+    last = bench.sent[len(segments) - 1]
+    assert all(out.cycle < last for out in expired), "only the flush found them"
+    if gaps:
+        # Each at the first gap after its time.
+        assert all(out.cycle - bench.sent[40 + n] < 40 for n, out in enumerate(expired))
+
+
+def test_a_list_of_attempts_that_is_full_makes_expiry_late_and_no_more() -> None:
+    # The queue has room for 16 of them.
+    profile = replace(SMALL, syn_attempts=64, syn_ways=4)
+    syns = [Segment(1000 + 10 * n, 100 + n, 9, syn=True) for n in range(50)]
+    later = [Segment(1000 + n * TIMEOUT // 100, 1, 2) for n in range(100, 230)]
+    segments = renumbered(syns + later)
+    bench = run(segments, profile=profile, idle=0.9)
+    check_conserved(bench, segments)
+    first, last = bench.sent[50], bench.sent[len(segments) - 1]
+    over = [out for out in bench.out if out.reason is Reason.EXPIRED]
+    evicted = [out for out in bench.out if out.reason is Reason.EVICTED]
+    assert len(over) + len(evicted) == 50
+    assert all(first < out.cycle < last for out in over)
+
+
+def odd(base: Segment, **values: int) -> dict[str, int]:
+    """The meta of ``base`` with fields changed; underscores for dots in their names."""
+    return meta_of(base) | {name.replace("__", "."): int(value) for name, value in values.items()}
+
+
+PASSING = {
+    "payload": {"headers__payload_length": 1},
+    "with FIN": {"headers__tcp_flags": 0x03},
+    "with RST": {"headers__tcp_flags": 0x06},
+    "with PSH": {"headers__tcp_flags": 0x0A},
+    "with URG": {"headers__tcp_flags": 0x22},
+    "SYN and ACK": {"headers__tcp_flags": 0x12},
+    "no flags": {"headers__tcp_flags": 0},
+    "bad checksum": {"headers__transport_checksum": Checksum.BAD, "headers__verdict": Verdict.BAD_TRANSPORT_CHECKSUM},
+    "unchecked": {"headers__transport_checksum": Checksum.UNCHECKED},
+    "bad IP checksum": {"headers__network_checksum_bad": 1, "headers__verdict": Verdict.BAD_NETWORK_CHECKSUM},
+    "first fragment": {"headers__fragment": Fragment.FIRST, "headers__verdict": Verdict.FRAGMENT},
+    "malformed": {"headers__parse_error": 14, "headers__verdict": Verdict.MALFORMED},
+    "header cut short": {"headers__parse_error": 13, "headers__has_tcp": 0},
+    "behind MPLS": {"headers__mpls_count": 1, "headers__eth_type": 0x8847},
+    "behind SNAP": {"headers__network_offset": 22},
+    "cut before the card": {"info__wire_length": 200},
+    "longer than a cell": {"info__length": 129, "info__wire_length": 129},
+    "long options before TCP": {"headers__ip_length": 256},
+    "crosses a threshold": {"crossing__rules": 4, "crossing__value": 100},
+}
+
+
+@pytest.mark.parametrize("what", PASSING)
+def test_a_syn_that_is_more_than_a_syn_passes(what: str) -> None:
+    bench = Bench()
+    base = replace(SYN, name=3)
+    values = odd(base, **PASSING[what]) | {"headers.vlan_count": 0, "headers.vlan0": 0, "headers.vlan1": 0}
+    if what != "behind SNAP":
+        values["headers.network_offset"] = 14
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        await bench.send(ctx, [values])
+        await bench.wait(ctx, 20)
+        assert await bench.read(ctx, "holding") == 0
+
+    bench.run(drive)
+    assert [out.values for out in bench.out] == [values]
+
+
+AFTER = {
+    "answered": (ANSWER, Reason.ANSWERED),
+    "answered at the other port": (replace(ANSWER, port=1), Reason.ANSWERED),
+    "simultaneous open": (replace(ANSWER, syn=True, sequence=77), Reason.ANSWERED),
+    "refused": (replace(ANSWER, reset=True), Reason.REFUSED),
+    "reset by the originator": (replace(SYN, syn=False, reset=True), Reason.INTERRUPTED),
+    "data of the originator": (replace(SYN, syn=False), Reason.INTERRUPTED),
+    "another length": (replace(SYN, ip_length=44), Reason.INTERRUPTED),
+}
+
+
+@pytest.mark.parametrize("what", AFTER)
+def test_whatever_else_comes_of_the_5_tuple_has_the_syn_before_it(what: str) -> None:
+    other, reason = AFTER[what]
+    segments = renumbered([SYN, replace(SYN, now=1500), replace(other, now=2000), replace(SYN, now=2500, sequence=6)])
+    bench = run(segments)
+    assert [out.name for out in bench.out] == [1, 0, 2, 3]
+    assert bench.out[1].told == (reason, 1, 1500)
+    # The 5-tuple passes from now on, until the attempt's time would have been over.
+    assert [out.kind for out in bench.out[2:]] == [Kind.PACKET, Kind.PACKET]
+
+
+def test_another_sequence_number_begins_another_attempt() -> None:
+    segments = renumbered([SYN, replace(SYN, now=1500), replace(SYN, now=2000, sequence=6), replace(ANSWER, now=3000)])
+    bench = run(segments)
+    assert [out.name for out in bench.out] == [1, 0, 2, 3]
+    assert bench.out[1].told == (Reason.SUPERSEDED, 1, 1500)
+    assert bench.out[2].told == (Reason.ANSWERED, 0, 2000)
+
+
+def test_packets_without_ports_or_of_another_protocol_end_nothing() -> None:
+    bench = Bench()
+    later = odd(replace(ANSWER, name=1), headers__fragment=Fragment.LATER)
+    other = odd(replace(ANSWER, name=2), headers__protocol_class=Protocol.UDP, headers__protocol=17)
+    version = odd(replace(ANSWER, name=3), headers__ip_version=2)
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        await bench.send(ctx, [meta_of(SYN), later, other, version])
+        await bench.wait(ctx, 20)
+        assert await bench.read(ctx, "holding") == 1
+
+    bench.run(drive)
+    assert [out.name for out in bench.out] == [1, 2, 3]
+
+
+def test_a_stage_without_room_for_a_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="syn_attempts must be at least syn_ways 2, not 1"):
+        Bench(profile=replace(SMALL, syn_attempts=1))
