@@ -13,7 +13,7 @@ local Kind = { [0] = "PACKET", [1] = "REPORT", [2] = "REGENERATED", [3] = "VOID"
 local ParseError = { [0] = "NONE", [1] = "LINK_TRUNCATED", [2] = "VLAN_DEPTH", [3] = "MPLS_DEPTH", [4] = "IP_VERSION", [5] = "IP_TRUNCATED", [6] = "IPV4_HEADER_LENGTH", [7] = "IPV4_TOTAL_LENGTH", [8] = "IP_BEYOND_FRAME", [9] = "EXTENSION_TRUNCATED", [10] = "EXTENSION_DEPTH", [11] = "WINDOW", [12] = "FRAGMENT_RANGE", [13] = "TRANSPORT_TRUNCATED", [14] = "TCP_DATA_OFFSET", [15] = "UDP_LENGTH", [16] = "ARP_TRUNCATED" }
 local Protocol = { [0] = "OTHER", [1] = "ARP", [2] = "IP_OTHER", [3] = "TCP", [4] = "UDP", [5] = "SCTP", [6] = "ICMP", [7] = "ICMPV6" }
 local Verdict = { [0] = "CLEAN", [1] = "FRAGMENT", [2] = "TRUNCATED", [3] = "BAD_NETWORK_CHECKSUM", [4] = "BAD_TRANSPORT_CHECKSUM", [5] = "MALFORMED" }
-local Type = { [5] = "crossing", [4] = "loss", [3] = "tcp", [2] = "headers", [1] = "packet", [17] = "report", [16] = "group" }
+local Type = { [5] = "crossing", [6] = "attempt", [4] = "loss", [3] = "tcp", [2] = "headers", [1] = "packet", [17] = "report", [16] = "group" }
 
 local version = ProtoField.uint8("sentinic.version", "Version")
 local length = ProtoField.uint8("sentinic.length", "Length in 32-bit words")
@@ -34,6 +34,14 @@ local tlvs = {
         member(3, 1, ProtoField.uint8("sentinic.crossing.reserved", "Reserved", base.DEC, nil)),
         member(4, 4, ProtoField.uint32("sentinic.crossing.rules", "Rules", base.DEC, nil)),
         member(8, 8, ProtoField.uint64("sentinic.crossing.value", "Value", base.DEC, nil)),
+    } },
+    [0x06] = { name = "attempt", size = 16, doc = "A SYN that the card has held (kind REGENERATED); the wire time of the tag is when it came.", members = {
+        member(0, 1, ProtoField.uint8("sentinic.attempt.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.attempt.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 1, ProtoField.uint8("sentinic.attempt.reason", "Reason", base.DEC, nil)),
+        member(3, 1, ProtoField.uint8("sentinic.attempt.reserved", "Reserved", base.DEC, nil)),
+        member(4, 4, ProtoField.uint32("sentinic.attempt.retransmissions", "Retransmissions (packets)", base.DEC, nil)),
+        member(8, 8, ProtoField.absolute_time("sentinic.attempt.last", "Last", base.UTC), true),
     } },
     [0x04] = { name = "loss", size = 8, doc = "Loss on this ring since the packet before.", members = {
         member(0, 1, ProtoField.uint8("sentinic.loss.type", "Type", base.DEC, Type)),

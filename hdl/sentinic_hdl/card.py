@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from sentinic.abi import registers as abi
 from sentinic.abi.counters import counter_names
 from sentinic.abi.profiles import Profile
+from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Checksum, Kind, ParseError, Verdict
 from sentinic_hdl.axi import AxiLite, AxiStream, AxiWrite
 from sentinic_hdl.csr import AxiLiteBridge, CounterBank, RegisterBank
@@ -30,6 +31,8 @@ from sentinic_hdl.store import PacketStore, StoredFrame
 STORED_DEPTH = 64
 #: Copies that may wait for the DMA bus.
 COPIES_DEPTH = 64
+#: With as many copies waiting for the bus, no SYN that nobody answered gets another.
+UNANSWERED_COPIES = 4
 #: The card takes the bus for congested when less than this share of the store's cells is free.
 CONGESTED_SHARE = 8
 
@@ -167,6 +170,7 @@ class Card(wiring.Component):
             metas.r_en.eq(select.i.ready),
             select.pause.eq(card_bank.control[1]),
             select.fault.eq(writer.fault),
+            select.busy.eq(copies.w_level >= UNANSWERED_COPIES),
             copies.w_data.eq(select.o.payload),
             copies.w_en.eq(select.o.valid),
             select.o.ready.eq(copies.w_rdy),
@@ -174,16 +178,17 @@ class Card(wiring.Component):
             writer.i.valid.eq(copies.r_rdy),
             copies.r_en.eq(writer.i.ready),
         ]
+        cells_used = self._cells_used(m, chain, store)
         # A paused card must not wait for cells: those before dispatch are given back by nobody else.
         m.d.sync += select.congested.eq(
             (copies.w_level >= COPIES_DEPTH - 2 * profile.rings - 4)
-            | (
-                ~card_bank.control[1]
-                & (store.cells_used >= profile.store_cells - profile.store_cells // CONGESTED_SHARE)
-            )
+            | (~card_bank.control[1] & (cells_used >= profile.store_cells - profile.store_cells // CONGESTED_SHARE))
         )
+        for stage in chain:
+            if "lossless" in stage.signature.members:
+                m.d.comb += [stage.time.eq(self.time), stage.lossless.eq(card_bank.control[1])]
         wiring.connect(m, select.release, store.release)
-        self._reports(m, chain, card_bank.control[1], select, writer, store)
+        self._reports(m, chain, select, writer, store)
         wiring.connect(m, wiring.flipped(self.dma), writer.dma)
 
         rings = Signal(data.ArrayLayout(RingConfig, profile.rings))
@@ -226,6 +231,9 @@ class Card(wiring.Component):
             "dma": (copies.r_rdy, copies.r_en),
         }
         increments = self._increments(ports, parser, select, writer, interrupt, steps, valid & ready)
+        for stage in chain:
+            if "attempts" in stage.signature.members:
+                increments.update(self._attempts(stage.attempts, select))
         # Reports are no packets.
         increments["reports"] = writer.events.delivered & writer.events.of_report
         increments["reports_lost"] = (writer.events.failed & writer.events.of_report) + select.report_lost
@@ -241,7 +249,7 @@ class Card(wiring.Component):
         )
 
         # --- Identity, and the register bus ---
-        self._identity(m, card_bank, store, len(chain))
+        self._identity(m, card_bank, cells_used, len(chain))
         windows = [card_bank.bus, interrupt_bank.bus, counters.bus, *(bank.bus for bank in ring_banks)]
         windows += [stage.bus for stage in chain]
         self._decode(m, bridge.bus, windows)
@@ -271,8 +279,18 @@ class Card(wiring.Component):
         ):
             m.d.comb += config[name].eq(getattr(bank, name))
 
-    def _reports(self, m, chain, pause, select, writer, store):
-        """Stages that hand out reports get the time, and a place beside the packet store where reports wait."""
+    def _cells_used(self, m, chain, store):
+        """Cells of packets on their way: all that are in use but those of SYNs that are held."""
+        holders = [stage for stage in chain if "holding" in stage.signature.members]
+        if not holders:
+            return store.cells_used
+        cells_used = Signal.like(store.cells_used)
+        (holder,) = holders
+        m.d.sync += cells_used.eq(store.cells_used - holder.holding)
+        return cells_used
+
+    def _reports(self, m, chain, select, writer, store):
+        """Stages that hand out reports get a place beside the packet store where reports wait."""
         sources = [stage for stage in chain if "reports" in stage.signature.members]
         if not sources:
             # Without reports, what is asked for is of the packet store.
@@ -295,8 +313,6 @@ class Card(wiring.Component):
         wiring.connect(m, bodies.report_read, reports.read)
         wiring.connect(m, reports.beats, bodies.report_beats)
         m.d.comb += [
-            source.time.eq(self.time),
-            source.lossless.eq(pause),
             reports.time.eq(self.time),
             reports.release.valid.eq(select.report_lost),
             reports.release.payload.eq(reports.o.p.cell),
@@ -319,7 +335,7 @@ class Card(wiring.Component):
             "received": at_ports("received"),
             "held": good[0] + good[1],
             "delivered": writer.events.delivered & ~writer.events.of_report,
-            "offloaded": Const(0, 1),
+            "offloaded": select.fates.offloaded,
             "filtered": select.fates.filtered,
             "sampled_out": select.fates.sampled_out,
             "dropped_runt": at_ports("runt"),
@@ -357,7 +373,20 @@ class Card(wiring.Component):
             table[f"ring{n}.errors"] = writer.events.copy_failed & mine
         return table
 
-    def _identity(self, m, bank, store, stages):
+    def _attempts(self, events, select):
+        """What became of attempts, for the counters of each port."""
+        table = {}
+        for n in range(self.profile.ports):
+            came, given = events.port == n, events.given_port == n
+            table[f"port{n}.attempts"] = events.hold & came
+            table[f"port{n}.attempts_again"] = events.absorb & came
+            for reason in Reason:
+                if reason is not Reason.NONE:
+                    table[f"port{n}.attempts_{reason.name.lower()}"] = (events.reason == reason) & given
+            table[f"port{n}.attempts_unreported"] = select.unreported[n]
+        return table
+
+    def _identity(self, m, bank, cells_used, stages):
         profile = self.profile
         time_high = Signal(32)
         m.d.comb += [
@@ -374,7 +403,7 @@ class Card(wiring.Component):
             bank.store.eq(profile.store_cells | profile.cell_bytes << 16),
             bank.time_low.eq(self.time[:32]),
             bank.time_high.eq(time_high),
-            bank.cells_used.eq(store.cells_used),
+            bank.cells_used.eq(cells_used),
         ]
         with m.If(bank.bus.read & (bank.bus.address == abi.CARD.address("time_low"))):
             m.d.sync += time_high.eq(self.time[32:])

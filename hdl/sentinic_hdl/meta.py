@@ -9,11 +9,14 @@ from amaranth.utils import bits_for
 from sentinic.abi.profiles import MAX_FRAME_BYTES, Profile
 
 LENGTH_BITS = bits_for(MAX_FRAME_BYTES)
+#: Bits of a cell number of the largest packet store.
+CELL_BITS = 17
 
 
 def cell_shape(profile: Profile) -> int:
     """Bits of a cell number of the packet store."""
-    return bits_for(profile.store_cells - 1)
+    assert profile.cells <= 1 << CELL_BITS, f"cells must be at most {1 << CELL_BITS}, not {profile.cells}"
+    return bits_for(profile.cells - 1)
 
 
 class FrameInfo(data.Struct):
@@ -83,7 +86,7 @@ class Crossing(data.Struct):
 class PacketMeta(data.Struct):
     """One packet: where its bytes lie, when it came, what it is.  What stages receive and hand on."""
 
-    cell: 16  # first cell in the packet store
+    cell: CELL_BITS  # first cell in the packet store
     kind: 2  # sentinic.abi.verdicts.Kind
     link: 96  # the first 12 bytes of the frame as they lie in memory: destination and source address
     info: FrameInfo

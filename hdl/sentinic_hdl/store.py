@@ -12,13 +12,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from sentinic.abi.profiles import MAX_FRAME_BYTES, Profile
-from sentinic_hdl.meta import FrameInfo, cell_shape, frame_beat
+from sentinic_hdl.meta import CELL_BITS, FrameInfo, cell_shape, frame_beat
 
 
 class StoredFrame(data.Struct):
     """A frame in the store: its first cell, its first 12 bytes, and what ingress knew of it."""
 
-    cell: 16
+    cell: CELL_BITS
     link: 96
     info: FrameInfo
 
@@ -70,17 +70,21 @@ class FreeList(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=bits_for(self._cells - 1), depth=self._cells)
-        # Cells that were never used need not pass through the FIFO first.
+        # Cells that were never used need not pass through the FIFO first.  Those that came back go before them: no more
+        # of a large store is touched than packets need at once, which a simulator's caches like.
         fresh = Signal(range(self._cells + 1))
         any_fresh = fresh != self._cells
+        from_fresh, stays = Signal(), Signal()  # what was offered stays offered
         m.d.comb += [
+            from_fresh.eq(any_fresh & (stays | ~fifo.r_rdy)),
             self.o.valid.eq(any_fresh | fifo.r_rdy),
-            self.o.payload.eq(Mux(any_fresh, fresh, fifo.r_data)),
-            fifo.r_en.eq(self.o.ready & ~any_fresh),
+            self.o.payload.eq(Mux(from_fresh, fresh, fifo.r_data)),
+            fifo.r_en.eq(self.o.ready & ~from_fresh),
             fifo.w_data.eq(self.i.payload),
             fifo.w_en.eq(self.i.valid),
         ]
-        with m.If(self.o.ready & any_fresh):
+        m.d.sync += stays.eq(from_fresh & ~self.o.ready)
+        with m.If(self.o.ready & from_fresh):
             m.d.sync += fresh.eq(fresh + 1)
         return m
 
@@ -116,7 +120,7 @@ class PacketStore(wiring.Component):
                 "read": In(stream.Signature(read_shape(profile))),
                 "o": Out(stream.Signature(profile.data_width)),
                 "release": In(stream.Signature(release_shape(profile))),
-                "cells_used": Out(range(profile.store_cells + 1)),
+                "cells_used": Out(range(profile.cells + 1)),
             }
         )
 
@@ -126,14 +130,14 @@ class PacketStore(wiring.Component):
         cell_beats = profile.cell_bytes // profile.beat_bytes
         cell_bits = cell_shape(profile)
 
-        m.submodules.memory = memory = Memory(shape=profile.data_width, depth=profile.store_cells * cell_beats, init=[])
+        m.submodules.memory = memory = Memory(shape=profile.data_width, depth=profile.cells * cell_beats, init=[])
         w_port = memory.write_port()
         r_port = memory.read_port()
-        m.submodules.links = links = Memory(shape=cell_bits, depth=profile.store_cells, init=[])
+        m.submodules.links = links = Memory(shape=cell_bits, depth=profile.cells, init=[])
         w_link = links.write_port()
         r_link = links.read_port()
         walk_link = links.read_port()
-        m.submodules.free = free = FreeList(cells=profile.store_cells)
+        m.submodules.free = free = FreeList(cells=profile.cells)
 
         self._write(m, w_port, w_link, free)
         self._read(m, r_port, r_link)

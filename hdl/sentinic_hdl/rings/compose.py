@@ -67,19 +67,30 @@ def is_report(copy) -> Value:
     return copy.meta.kind == Kind.REPORT
 
 
-def crosses(copy) -> Value:
-    return copy.meta.crossing.rules.any()
+def is_regenerated(meta) -> Value:
+    """A SYN that was held; what would be its crossing tells of the attempt."""
+    return meta.kind == Kind.REGENERATED
+
+
+def crosses(meta) -> Value:
+    return meta.crossing.rules.any() & ~is_regenerated(meta)
+
+
+def tells_more(copy) -> Value:
+    """This copy's tag has a crossing or an attempt."""
+    return crosses(copy.meta) | is_regenerated(copy.meta)
 
 
 def tells_loss(copy) -> Value:
-    """This copy tells what its ring lost.  The headroom holds a crossing or a loss, which the next copy then tells."""
-    return ~is_report(copy) & (copy.bare | ~crosses(copy))
+    """This copy tells what its ring lost.  The headroom holds that or more news, and the next copy then tells."""
+    return ~is_report(copy) & (copy.bare | ~tells_more(copy))
 
 
 def tag_words(copy):
     """Length of the tag of a copy, in 32-bit words: the signal, and the statements that drive it."""
     base = (abi_tag.TAG_HEADER_BYTES + abi_tag.HEADERS_FROM_END) // 4
-    news = Mux(crosses(copy), abi_tag.CROSSING.words, Mux(copy.lost.any(), abi_tag.LOSS.words, 0))
+    assert abi_tag.CROSSING.words == abi_tag.ATTEMPT.words
+    news = Mux(tells_more(copy), abi_tag.CROSSING.words, Mux(copy.lost.any(), abi_tag.LOSS.words, 0))
     length = Signal(8, name="tag_length")
     whole = base + news + Mux(copy.meta.headers.has_tcp, abi_tag.TCP.words, 0)
     return length, [length.eq(Mux(is_report(copy), 0, whole))]
@@ -132,7 +143,12 @@ def slot_words(copy, length: Value) -> list[Value]:
         abi_tag.CROSSING,
         {"flags": meta.crossing.of_bytes, "rules": meta.crossing.rules, "value": meta.crossing.value},
     )
-    optional = {"nothing": [], "loss": loss, "crossing": crossing}
+    attempt = _tlv(
+        abi_tag.ATTEMPT,
+        {"reason": meta.reason, "retransmissions": meta.crossing.rules, "last": meta.crossing.value},
+    )
+    more = [Mux(is_regenerated(meta), one, other) for one, other in zip(attempt, crossing, strict=True)]
+    optional = {"nothing": [], "loss": loss, "more": more}
     header = swap_bytes(Cat(length, Const(abi_tag.TAG_VERSION, 8), Const(abi_tag.TAG_ETHERTYPE, 16)))
     link = _words(meta.link)
     vlans = [swap_bytes(headers.vlan0), swap_bytes(headers.vlan1)]
@@ -154,7 +170,7 @@ def slot_words(copy, length: Value) -> list[Value]:
                     position = w - (_HEADROOM_WORDS + _LINK_WORDS + vlan_count - len(sequence))
                     by_tcp.append(sequence[position] if 0 <= position < len(sequence) else Const(0, 32))
                 cases[news] = Mux(headers.has_tcp, by_tcp[1], by_tcp[0])
-            by_vlan.append(Mux(crosses(copy), cases["crossing"], Mux(copy.lost.any(), cases["loss"], cases["nothing"])))
+            by_vlan.append(Mux(tells_more(copy), cases["more"], Mux(copy.lost.any(), cases["loss"], cases["nothing"])))
         words.append(Mux(headers.vlan_count[1], by_vlan[2], Mux(headers.vlan_count[0], by_vlan[1], by_vlan[0])))
     return words
 

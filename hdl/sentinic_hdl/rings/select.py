@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
 from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
+from sentinic.abi.syn_offload import UNANSWERED
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
 from sentinic_hdl.rings import compose
@@ -20,6 +21,7 @@ MIN_SNAP_BYTES = 64
 class SelectFates(data.Struct):
     """A packet that goes to no ring; at most one bit a cycle."""
 
+    offloaded: 1
     filtered: 1
     sampled_out: 1
     ring_full: 1
@@ -38,6 +40,9 @@ class Select(wiring.Component):
     A packet that a ring wants and that finds it full is lost to that ring alone.  When the DMA bus is behind
     (``congested``), the packet is lost to all, or waits if ``pause`` allows.
 
+    A SYN of an attempt that nobody answered has no copy while others wait (``busy``), so that these never wait for many
+    of it.  What a stage has ended (``Kind.VOID``) goes to no ring.
+
     Members
     -------
     i: packets
@@ -48,9 +53,11 @@ class Select(wiring.Component):
     rings: the ring's registers
     fault: rings that must not be written
     congested: there is no room for the copies of another packet behind ``o``
+    busy: copies wait behind ``o``
     fates: packets that end here
     ring_events: per ring
     taken: a bit a ring: a packet was decided for it
+    unreported: a bit a port: a SYN that nobody answered, and that a ring wanted, goes to none
     """
 
     def __init__(self, *, profile: Profile):
@@ -65,10 +72,12 @@ class Select(wiring.Component):
                 "rings": In(data.ArrayLayout(RingConfig, profile.rings)),
                 "fault": In(profile.rings),
                 "congested": In(1),
+                "busy": In(1),
                 "pause": In(1),
                 "fates": Out(SelectFates),
                 "ring_events": Out(ring_events(profile)),
                 "taken": Out(profile.rings),
+                "unreported": Out(profile.ports),
             }
         )
 
@@ -98,7 +107,10 @@ class Select(wiring.Component):
                 & config.filter_verdicts.bit_select(headers.verdict, 1)
                 & ((config.spread_count[1:] == 0) | (scaled[16:] == config.spread_index))
             )
-        crossings = Cat(self.rings[n].enable & self.rings[n].crossings & self.i.p.crossing.rules.any() for n in rings)
+        crosses, given = compose.crosses(self.i.p), compose.is_regenerated(self.i.p)
+        crossings = Cat(self.rings[n].enable & self.rings[n].crossings & crosses for n in rings)
+        ended = Signal()  # nothing is to be delivered
+        unanswered = Signal()  # a SYN that was held in vain
         # How much of it each ring would take, and the room that needs, before it is known which ring that is.
         taken_bytes, taken_slots, taken_bare = [], [], []
         # Settled when the ring is switched on, so that a packet is never looked at as one kind and placed as the other.
@@ -133,8 +145,10 @@ class Select(wiring.Component):
             m.d.sync += [
                 meta_valid.eq(self.i.valid),
                 meta.eq(self.i.payload),
-                matched.eq(Cat(matches) | crossings),
+                matched.eq(Mux(self.i.p.kind == Kind.VOID, 0, Cat(matches) | crossings)),
                 told.eq(crossings),
+                ended.eq(self.i.p.kind == Kind.VOID),
+                unanswered.eq(given & Cat(self.i.p.reason == reason for reason in UNANSWERED).any()),
             ]
 
         # Stage 2: sample, look for room, and emit a copy a cycle, lowest ring first.
@@ -146,14 +160,16 @@ class Select(wiring.Component):
         chosen = Signal(range(profile.rings))
         rest = Signal(profile.rings)
         hold = Signal()  # a paused card waits for the bus
+        congested = Signal()
         copy_valid = Signal()
         copy_ready = Signal()
         release_ready = Signal()
         counts = [Signal(16, name=f"sample_count{n}") for n in rings]
         m.d.comb += [
             sampled.eq(match & (told | Cat(count == 0 for count in counts))),
-            hold.eq(self.congested & self.pause & (sampled & room).any() & ~begun),
-            taking.eq(Mux(begun, todo, sampled & room & ~self.congested.replicate(profile.rings))),
+            congested.eq(self.congested | (unanswered & self.busy)),
+            hold.eq(congested & self.pause & (sampled & room).any() & ~begun),
+            taking.eq(Mux(begun, todo, sampled & room & ~congested.replicate(profile.rings))),
             rest.eq(taking & (taking - 1)),
         ]
         for n in reversed(rings):
@@ -189,10 +205,12 @@ class Select(wiring.Component):
             lost.eq(sampled & ~taking),
             self.taken.eq((taking & decided.replicate(profile.rings)) | report_taken),
         ]
-        m.d.sync += [self.fates.eq(0), self.ring_events.eq(0)]
+        m.d.sync += [self.fates.eq(0), self.ring_events.eq(0), self.unreported.eq(0)]
         with m.If(decided):
             m.d.sync += [self.ring_events.sampled_out.eq(match & ~sampled), self.ring_events.lost.eq(lost)]
-            with m.If(~match.any()):
+            with m.If(ended):
+                m.d.sync += self.fates.offloaded.eq(1)
+            with m.Elif(~match.any()):
                 m.d.sync += self.fates.filtered.eq(1)
             with m.Elif(~sampled.any()):
                 m.d.sync += self.fates.sampled_out.eq(1)
@@ -200,6 +218,7 @@ class Select(wiring.Component):
                 m.d.sync += [
                     self.fates.congested.eq((sampled & room).any()),
                     self.fates.ring_full.eq(~(sampled & room).any()),
+                    self.unreported.eq(unanswered << meta.info.port),
                 ]
             for n in rings:
                 with m.If(match[n] & ~told[n]):

@@ -58,6 +58,18 @@ PORT: tuple[Counter, ...] = (
     ),
     Counter("dropped", "packets", "frames dropped at this port"),
 )
+#: Of each port, in a build with SYN offload.
+ATTEMPTS: tuple[Counter, ...] = (
+    Counter("attempts", "packets", "SYNs held"),
+    Counter("attempts_again", "packets", "SYNs that were held already; they are offloaded"),
+    Counter("attempts_answered", "packets", "held SYNs given back: the responder sent something"),
+    Counter("attempts_refused", "packets", "held SYNs given back: the responder sent a RST"),
+    Counter("attempts_interrupted", "packets", "held SYNs given back: the originator sent something else"),
+    Counter("attempts_superseded", "packets", "held SYNs given back: the originator began anew"),
+    Counter("attempts_expired", "packets", "held SYNs given back: nobody answered in time"),
+    Counter("attempts_evicted", "packets", "held SYNs given back: the table was full"),
+    Counter("attempts_unreported", "packets", "of the last three, those that no ring got though one wanted them"),
+)
 #: Blocks whose streams are watched, in the order that packets meet them.
 WATCHED: tuple[str, ...] = ("ingress", "parser", "stages", "dispatch", "dma")
 WATCH: tuple[Counter, ...] = (
@@ -82,6 +94,8 @@ def counter_table(profile: Profile) -> list[tuple[str, Counter]]:
     """Name and definition of each counter of a build, in snapshot order."""
     table = [(c.name, c) for c in CARD]
     table += [(f"port{n}.{c.name}", c) for n in range(profile.ports) for c in PORT]
+    if profile.attempts:
+        table += [(f"port{n}.{c.name}", c) for n in range(profile.ports) for c in ATTEMPTS]
     table += [(f"{block}.{c.name}", c) for block in WATCHED for c in WATCH]
     table += [(f"ring{n}.{c.name}", c) for n in range(profile.rings) for c in RING]
     return table

@@ -14,7 +14,7 @@ class Profile:
     clock_hz: the clock the profile is meant to meet
     ports: ingress ports
     rings: receive rings
-    store_cells, cell_bytes: the packet store
+    store_cells, cell_bytes: the packet store; SYN offload adds a cell for each attempt that it holds
     metas: packets that may wait between the last stage and dispatch
     port_fifo_bytes: frame buffer of each ingress port
     folded_parser: one header step a cycle, reused over time, instead of one pipeline stage a header
@@ -49,6 +49,16 @@ class Profile:
     def beat_bytes(self) -> int:
         return self.data_width // 8
 
+    @property
+    def attempts(self) -> int:
+        """SYNs that a build holds back: those of the stage, if it is there."""
+        return self.syn_attempts if "syn_offload" in self.stages else 0
+
+    @property
+    def cells(self) -> int:
+        """Cells of the packet store, those of SYNs that are held included."""
+        return self.store_cells + self.attempts
+
 
 #: Shortest and longest frame the card takes, without FCS, in bytes.
 MIN_FRAME_BYTES = 14
@@ -69,11 +79,12 @@ WIDE = Profile(
     metas=64,
     port_fifo_bytes=32768,
     folded_parser=False,
-    stages=("statistics", "passthrough"),
+    stages=("statistics", "syn_offload", "passthrough"),
     statistics_rules=16,
     statistics_rules_a_table=1,
     statistics_groups=65_536,
     statistics_ways=4,
+    syn_attempts=65_536,
 )
 BOARD = Profile(
     name="board",

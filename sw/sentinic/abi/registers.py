@@ -59,7 +59,13 @@ CARD = Block(
         _word("scratch", 0x18, RW, "for the host's use"),
         _word("time_low", 0x1C, RO, "wire time, bits 31..0; reading it latches time_high", "ns"),
         _word("time_high", 0x20, RO, "wire time, bits 63..32, as latched", "ns"),
-        _word("cells_used", 0x24, RO, "cells of the packet store in use", "cells"),
+        _word(
+            "cells_used",
+            0x24,
+            RO,
+            "cells of the packet store in use, but for those of SYNs that SYN offload holds",
+            "cells",
+        ),
         *(
             _word(f"hash_key{n}", 0x40 + 4 * n, RW, f"Toeplitz key, bits {32 * n + 31}..{32 * n}")
             for n in range(HASH_KEY_WORDS)

@@ -20,8 +20,8 @@ TAG_VERSION = 1
 NO_PACKET_ETHERTYPE = 0
 #: EtherType, version, length.
 TAG_HEADER_BYTES = 4
-#: The tag of a packet never grows beyond the headroom of a slot: with ``crossing``, ``loss`` waits for the ring's next
-#: packet.
+#: The tag of a packet never grows beyond the headroom of a slot: with ``crossing`` or ``attempt``, of which a packet
+#: has one at most, ``loss`` waits for the ring's next packet.
 TAG_MAX_BYTES = 64
 
 
@@ -59,6 +59,19 @@ CROSSING = _tlv(
         Member("value", 8, 8, "what the group of the lowest of these rules has counted, this packet included"),
     ),
     "Thresholds of statistics rules that the packet crosses.",
+    optional=True,
+)
+ATTEMPT = _tlv(
+    0x06,
+    "attempt",
+    4,
+    (
+        Member("reason", 2, 1, "Reason: why it is delivered now"),
+        Member("reserved", 3, 1, "zero"),
+        Member("retransmissions", 4, 4, "how many more of the same SYN came while it was held", "packets"),
+        Member("last", 8, 8, "wire time of the last of these, or of the SYN itself", "ns"),
+    ),
+    "A SYN that the card has held (kind REGENERATED); the wire time of the tag is when it came.",
     optional=True,
 )
 LOSS = _tlv(
@@ -117,7 +130,7 @@ PACKET = _tlv(
 )
 
 #: In the order in which they stand in a tag.
-TLVS: tuple[Tlv, ...] = (CROSSING, LOSS, TCP, HEADERS, PACKET)
+TLVS: tuple[Tlv, ...] = (CROSSING, ATTEMPT, LOSS, TCP, HEADERS, PACKET)
 #: ``packet`` and ``headers`` begin this many bytes before the tag's end.
 PACKET_FROM_END = PACKET.record.size
 HEADERS_FROM_END = PACKET_FROM_END + HEADERS.record.size

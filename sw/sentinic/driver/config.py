@@ -28,6 +28,10 @@
     group = ["ipv4_src"]
     report_every = "10s"
 
+    [syn_offload]
+    enabled = true              # attempts wait on the card for their answer
+    timeout = "5s"              # of wire time
+
 Everything may be left out.  Without any ``[[ring]]``, ring 0 takes every packet.
 """
 
@@ -43,8 +47,9 @@ from sentinic.abi.registers import INTERRUPT, RING
 from sentinic.abi.verdicts import Protocol, Verdict
 from sentinic.driver.device import DEFAULT_HASH_KEY, HASH_KEY_BITS, Device
 from sentinic.driver.ring import DEFAULT_DATA_BYTES, DEFAULT_DESCRIPTORS, MIN_DATA_BYTES, Ring, check_sizes
-from sentinic.driver.rule_config import parse_rules
+from sentinic.driver.rule_config import parse_duration, parse_rules
 from sentinic.driver.rules import Rule
+from sentinic.driver.syn_offload import DEFAULT_TIMEOUT
 from sentinic.errors import ConfigError, RingError
 
 
@@ -88,12 +93,22 @@ class InterruptConfig:
 
 
 @dataclass(frozen=True)
+class SynOffloadConfig:
+    """``timeout`` in ns of wire time."""
+
+    enabled: bool = False
+    timeout: int = DEFAULT_TIMEOUT
+
+
+@dataclass(frozen=True)
 class Config:
     card: CardConfig = CardConfig()
     interrupt: InterruptConfig = InterruptConfig()
     rings: tuple[RingConfig, ...] = field(default=(RingConfig(),))
     #: for whoever runs the card: what it lacks is counted in software
     statistics: tuple[Rule, ...] = ()
+    #: for whoever runs the card, as above
+    syn_offload: SynOffloadConfig = SynOffloadConfig()
     #: begins the sentences about what the card at hand lacks
     where: str = field(default="config", compare=False)
 
@@ -158,7 +173,7 @@ def load(path: Path) -> Config:
 
 def parse(document: Mapping[str, Any], where: str = "config") -> Config:
     """A config from a parsed TOML document; ``where`` begins the error messages."""
-    _known(document, ("card", "interrupt", "ring", "statistics"), where)
+    _known(document, ("card", "interrupt", "ring", "statistics", "syn_offload"), where)
     tables = document.get("ring", [{}])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{where}: ring must be written as [[ring]] tables")
@@ -178,6 +193,9 @@ def parse(document: Mapping[str, Any], where: str = "config") -> Config:
         ),
         rings,
         parse_rules(document.get("statistics", []), where),
+        SynOffloadConfig(
+            **_table(document, "syn_offload", where, {"enabled": _boolean, "timeout": parse_duration}),
+        ),
         where,
     )
 

@@ -279,7 +279,7 @@ def have_crossing(descriptors: Descriptors) -> npt.NDArray[np.bool_]:
     words = np.full(len(status), TAG_HEADER_BYTES // 4 + HEADERS.words + PACKET.words)
     words += TCP.words * (status_bits(status, "tcp") != 0) + LOSS.words * (status_bits(status, "loss") != 0)
     found: npt.NDArray[np.bool_] = status_bits(status, "tag_words") == words + CROSSING.words
-    found &= status_bits(status, "kind") != Kind.REPORT
+    found &= status_bits(status, "kind") == Kind.PACKET
     return found
 
 

@@ -56,7 +56,7 @@ from sentinic.monitor.words import be16, be32, le64
 _MAPPED = 0xFFFF0000
 VXLAN_PORT = 4789
 #: Bytes of an Ethernet header's addresses.
-_ADDRESSES = 12
+ADDRESSES = 12
 _NETWORK, _TRANSPORT, _PAYLOAD, _LENGTH = (
     HEADERS.record.member(name).offset - HEADERS_FROM_END
     for name in ("network_offset", "transport_offset", "payload_offset", "payload_length")
@@ -82,7 +82,7 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
     slot = row[words.PORTS] >> 32 & 0xFFFFFFFF
     count = last >> words.VLANS & 3
     frame = slot + HEADROOM
-    tag_end = frame + _ADDRESSES + 4 * count
+    tag_end = frame + ADDRESSES + 4 * count
     captured = row[words.HASHED] >> 48 & 0xFFFF
     wire = row[words.HASHED] >> 32 & 0xFFFF
     packet[P_TIME] = row[words.TIME]
@@ -91,7 +91,7 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
     if vlans and count:
         packet[P_VLANS] = _vlan_key(data, slot, tag_end, last >> 56 & 0xFF, count)
     if last >> words.IP_VERSION & 3 == 0:  # no IP, or below more than the card opens
-        below = ethernet(data, tag_end - _ADDRESSES, frame + captured)
+        below = ethernet(data, tag_end - ADDRESSES, frame + captured)
         return open_ip(data, below, frame + captured, frame + wire, ignore, packet) if below >= 0 else DROP
 
     network = int64(data[tag_end + _NETWORK])
@@ -172,7 +172,7 @@ def ethernet(data: U8, at: int, end: int) -> int:
 
     It may stand behind any number of VLAN tags and MPLS labels, LLC and SNAP, PPPoE, 802.1ah, VN tags and FabricPath.
     """
-    at += _ADDRESSES
+    at += ADDRESSES
     while at + 2 <= end:
         kind = be16(data, at)
         at += 2
@@ -189,9 +189,9 @@ def ethernet(data: U8, at: int, end: int) -> int:
         elif kind == 0x8926:
             at += 4
         elif kind == 0x88E7:
-            at += 4 + _ADDRESSES
+            at += 4 + ADDRESSES
         elif kind == 0x8903:
-            at += 2 + _ADDRESSES
+            at += 2 + ADDRESSES
         elif kind <= 1500 and at + 8 <= end and be16(data, at) == 0xAAAA:
             at += 6
         else:

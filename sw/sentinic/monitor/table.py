@@ -66,14 +66,21 @@ TIMER_EXPIRE, TIMER_ATTEMPT, TIMER_DELETE = range(3)
 @jit
 def push(tracker: I64, queue: I64, deadline: int, number: int, what: int, stamp: int) -> None:
     """There must be room: see :func:`room`."""
-    put = queue[0, 1]
+    at, first, mask = queue[0, 1], queue[0, 0], queue.shape[0] - 2
+    queue[0, 1] = at + 1
     if deadline < tracker[T_DUE]:
         tracker[T_DUE] = deadline
-    row = 1 + (put & (queue.shape[0] - 2))
+    # Hardly ever is one due before those that are there: a SYN that the card held comes late.
+    row = 1 + (at & mask)
+    while at > first and queue[1 + (at - 1 & mask), DEADLINE] > deadline:
+        before = 1 + (at - 1 & mask)
+        for cell in range(3):
+            queue[row, cell] = queue[before, cell]
+        row = before
+        at -= 1
     queue[row, DEADLINE] = deadline
     queue[row, WHAT] = number * 4 + what
     queue[row, STAMP] = stamp
-    queue[0, 1] = put + 1
 
 
 @jit

@@ -1,10 +1,13 @@
 """The compiled loop over ring records that keeps connections."""
 
+from sentinic.abi.descriptor import HEADROOM
+from sentinic.abi.syn_offload import Reason
+from sentinic.abi.tag import ATTEMPT, TAG_HEADER_BYTES
 from sentinic.abi.verdicts import Kind
 from sentinic.monitor import history, words
 from sentinic.monitor.fragments import add_fragment, open_datagram, release_place
 from sentinic.monitor.jit import I64, U8, Record, Records, int64, jit, lend
-from sentinic.monitor.packets import from_record, open_ip
+from sentinic.monitor.packets import ADDRESSES, from_record, open_ip
 from sentinic.monitor.ports import DNS_BIT, INTERACTIVE_BIT, TCP_BIT, UDP_BIT
 from sentinic.monitor.state import (
     ACK,
@@ -66,8 +69,11 @@ from sentinic.monitor.table import (
 )
 from sentinic.monitor.tcp import is_reuse, segment
 from sentinic.monitor.tunnels import GRE_PORT, VIOLATION, inner_packet
+from sentinic.monitor.words import be32
 
 _PACKET, _REGENERATED = int(Kind.PACKET), int(Kind.REGENERATED)
+_EXPIRED, _SUPERSEDED = int(Reason.EXPIRED), int(Reason.SUPERSEDED)
+_REASON, _AGAIN, _LAST = (ATTEMPT.record.member(name).offset for name in ("reason", "retransmissions", "last"))
 #: What one record can need at most: it may hold a packet within each tunnel.
 _LEVELS = TUNNEL_DEPTH + 1
 #: Records looked ahead at.
@@ -198,6 +204,51 @@ def _track(
 
 
 @jit
+def _attempt(
+    row: I64,
+    data: U8,
+    table: I64,
+    connections: Records,
+    ends: Records,
+    blocks: I64,
+    rows: Records,
+    tracker: I64,
+    packet: I64,
+    ports: U8,
+    short: I64,
+    long: I64,
+    names: I64,
+    idle: I64,
+) -> None:
+    """A SYN that the card held, at hand, and those like it that came meanwhile: each as when it came.
+
+    One that nobody answered, of no connection that is known, goes straight to its row.
+    """
+    last = row[words.LAST]
+    tag_end = (row[words.PORTS] >> 32 & 0xFFFFFFFF) + HEADROOM + ADDRESSES + 4 * (last >> words.VLANS & 3)
+    at = tag_end - 4 * (last >> words.TAG_WORDS & 0xFF) + TAG_HEADER_BYTES
+    reason, again = int64(data[at + _REASON]), be32(data, at + _AGAIN)
+    until = be32(data, at + _LAST) << 32 | be32(data, at + _LAST + 4)
+    now = tracker[T_NOW]
+    tracker[T_NOW] = packet[P_TIME]
+    number, value = find(table, connections, packet)
+    if number < 0 and (reason == _EXPIRED or reason == _SUPERSEDED):
+        number = begin(table, connections, ends, tracker, packet, value, True, False)
+        connection = connections[number]
+        end, peer = ends[connection.ends], ends[connection.ends + 1]
+        for _ in range(again + 1):
+            if segment(connection, end, peer, blocks, packet):
+                _count(connection, True, packet[P_TOTAL])
+            packet[P_TIME] = until
+        remove(table, connections, ends, blocks, rows, tracker, number)
+    else:
+        for _ in range(again + 1):
+            _track(table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names, idle)
+            packet[P_TIME] = tracker[T_NOW] = until
+    tracker[T_NOW] = now
+
+
+@jit
 def _run(
     batch: I64,
     data: U8,
@@ -244,7 +295,12 @@ def _run(
             kind = row[words.LAST] >> words.KIND & 3
             if kind == _PACKET or kind == _REGENERATED:
                 code = from_record(row, data, ignore, vlans, packet)
-                if code == PACKET and packet[P_PROTOCOL] == TCP:  # which carries no tunnel
+                if code == PACKET and kind == _REGENERATED and packet[P_PROTOCOL] == TCP:
+                    _attempt(
+                        row, data, table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names,
+                        idle,
+                    )  # fmt: skip
+                elif code == PACKET and packet[P_PROTOCOL] == TCP:  # which carries no tunnel
                     _track(table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names, idle)
                 elif code:
                     _levels(

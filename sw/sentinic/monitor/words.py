@@ -51,6 +51,7 @@ PARSE_ERROR = _shift("parse_error")
 VLANS = _shift("vlan_count")
 KIND = _shift("kind")
 TCP_TLV = _shift("tcp")
+TAG_WORDS = _shift("tag_words")
 
 
 def descriptor_words(descriptors: npt.NDArray[Any]) -> I64:

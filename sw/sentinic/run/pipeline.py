@@ -115,6 +115,14 @@ class Reports(Protocol):
         ...
 
 
+class Holder(Protocol):
+    """Holds packets back on the card."""
+
+    def finish(self) -> None:
+        """Have it deliver all of them, when the last frame is in; rings are read meanwhile."""
+        ...
+
+
 class Consumers(threading.Thread):
     """Polls the rings and feeds the outputs until told to finish, or until an output fails."""
 
@@ -183,7 +191,8 @@ class Consumers(threading.Thread):
 class Pipeline:
     """One replay through an enabled card.
 
-    ``progress`` is called now and then, from the caller's thread; ``reports`` gets what the rings deliver first.
+    ``progress`` is called now and then, from the caller's thread; ``reports`` gets what the rings deliver first;
+    ``holder`` is told when the last frame is in.
     """
 
     def __init__(
@@ -192,7 +201,9 @@ class Pipeline:
         outputs: Sequence[Output],
         progress: Progress | None = None,
         reports: Reports | None = None,
+        holder: Holder | None = None,
     ) -> None:
+        self._holder = holder
         self._device = device
         self._rings = list(device.rings.values())
         self._plans = [_Plan(ring) for ring in self._rings]
@@ -239,11 +250,14 @@ class Pipeline:
         return outcome
 
     def _stop_reports(self, consumers: Consumers) -> None:
-        """What the card has counted is reported however the run ended, while somebody reads."""
-        if self._reports is None or consumers.error is not None:
+        """What the card holds and has counted is delivered however the run ended, while somebody reads."""
+        if consumers.error is not None:
             return
         try:
-            self._reports.stop()
+            if self._holder is not None:
+                self._holder.finish()
+            if self._reports is not None:
+                self._reports.stop()
         except SentinicError as error:
             self.outcome.error = self.outcome.error or error
 

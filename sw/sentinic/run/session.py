@@ -12,7 +12,15 @@ from sentinic.capture import CaptureReader, LinkTable, interleave
 from sentinic.driver.config import Config
 from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
-from sentinic.errors import ConfigError, ConservationError, DeviceError, SentinicError, TransportError
+from sentinic.driver.syn_offload import SynOffload, attempts_of
+from sentinic.errors import (
+    ConfigError,
+    ConservationError,
+    DeviceError,
+    SentinicError,
+    StageMissingError,
+    TransportError,
+)
 from sentinic.run import port_map
 from sentinic.run.files import prepare_folder, refuse_overwriting, remove, write_whole
 from sentinic.run.outputs import Lines, Output, Packets, TagLosses, Traffic
@@ -100,15 +108,17 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
             losses = TagLosses(len(rings))
             monitor = _monitor(request)
             statistics = _statistics(request, device)
+            notes = statistics.notes if statistics else []
+            offload = _syn_offload(request, device, notes)
             outputs = _outputs(request, links, traffic, losses, monitor)
             for name in _WRITTEN_LAST:
                 if name in request.write:
                     remove(request.folder / OUTPUTS[name])  # another run's, which must not pass for this one's
             device.enable()
-            pipeline = Pipeline(device, outputs, _with_fraction(progress, readers), statistics)
+            pipeline = Pipeline(device, outputs, _with_fraction(progress, readers), statistics, offload)
             outcome = pipeline.run(_batches(readers, request), request.limit)
             try:
-                summary = _summary(request, device, outcome, readers, traffic, losses, statistics)
+                summary = _summary(request, device, outcome, readers, traffic, losses, statistics, offload)
             except TransportError as failure:
                 missing = [OUTPUTS[name] for name in _WRITTEN_LAST if name in request.write]
                 return Result({}, outcome.error or failure, outcome.stopped, missing)
@@ -121,7 +131,7 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
     except ConservationError as failure:
         error = error or failure
     error, missing = _write_results(request, summary, monitor, error)
-    return Result(summary, error, outcome.stopped, missing, statistics.notes if statistics else [])
+    return Result(summary, error, outcome.stopped, missing, notes)
 
 
 def _written(request: Replay) -> list[str]:
@@ -198,6 +208,21 @@ def _statistics(request: Replay, device: Device) -> "StatisticsOutput | None":
     return StatisticsOutput(device, rules, path, where=request.config.where)
 
 
+def _syn_offload(request: Replay, device: Device, notes: list[str]) -> SynOffload | None:
+    """The card's stage, switched on when the config says so; a note when the card has none."""
+    config = request.config.syn_offload
+    if not config.enabled:
+        return None
+    try:
+        offload = SynOffload(device)
+    except StageMissingError as error:
+        notes.append(f"SYN offload: every SYN is delivered as it comes: {error}")
+        return None
+    offload.enable(config.timeout)
+    notes.append(f"SYN offload: up to {offload.shape.attempts} attempts wait on the card")
+    return offload
+
+
 def _outputs(
     request: Replay, links: LinkTable, traffic: Traffic | None, losses: TagLosses, monitor: "Monitor | None"
 ) -> list[Output]:
@@ -227,6 +252,7 @@ def _summary(
     traffic: Traffic | None,
     losses: TagLosses,
     statistics: "StatisticsOutput | None",
+    offload: SynOffload | None,
 ) -> dict[str, Any]:
     counters = device.snapshot()
     if outcome.error is None and counters["received"] < outcome.frames:
@@ -295,6 +321,7 @@ def _summary(
         "counters": counters,
         "traffic": traffic.summary.as_dict() if traffic else None,
         "statistics": statistics.summary() if statistics else None,
+        "syn_offload": attempts_of(counters, device.profile) if offload else None,
         "outputs": [OUTPUTS[name] for name in OUTPUTS if name in _written(request)],
     }
 

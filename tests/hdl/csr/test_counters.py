@@ -11,7 +11,8 @@ from sentinic.abi.profiles import BOARD, WIDE
 from sentinic.abi.registers import COUNTERS_BASE, SNAPSHOT
 from sentinic_hdl.csr import CounterBank
 
-CYCLES_TO_COPY = 2 * 64 + 8
+#: Two rounds of the larger card, and what the bench takes to ask.
+CYCLES_TO_COPY = 2 * 128 + 8
 WIDTHS = {"received": 2, "held": 2, "port0.received_bytes": 14, "ring1.delivered_bytes": 14}
 
 # A component that refuses its parameters is never elaborated.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Array, Signal
+from amaranth.hdl import Array, Mux, Signal
 
 from sentinic_hdl import store
 from tests.hdl.formal.bench import Bench
@@ -53,6 +53,9 @@ def free_list(dut, *, cells: int) -> Bench:
     bench.cover(every & dut.i.valid & dut.o.valid & dut.o.ready & bench.past(dut.i.valid & dut.o.valid & dut.o.ready))
 
     free_list_invariants(bench, "dut", used, number)
+    fresh, stays, back, first = (bench.inner(f"dut.{name}") for name in ("fresh", "stays", "fifo.r_rdy", "fifo.r_data"))
+    bench.invariant(~stays | (rules.waiting & (fresh != cells)))
+    bench.invariant(~rules.waiting | Mux(stays, rules.offered == fresh, back & (rules.offered == first)))
     return bench
 
 
@@ -65,10 +68,11 @@ def test_no_cell_is_lost_or_handed_out_twice(cells: int, tmp_path: Path) -> None
     ("cells", "before", "after"),
     [
         (2, "if cells < 3:", "if cells < 2:"),
-        (3, "fifo.r_en.eq(self.o.ready & ~any_fresh)", "fifo.r_en.eq(self.o.ready)"),
-        (3, "Mux(any_fresh, fresh, fifo.r_data)", "Mux(fifo.r_rdy, fifo.r_data, fresh)"),
+        (3, "fifo.r_en.eq(self.o.ready & ~from_fresh)", "fifo.r_en.eq(self.o.ready)"),
+        (3, "Mux(from_fresh, fresh, fifo.r_data)", "Mux(any_fresh, fresh, fifo.r_data)"),
+        (3, "(stays | ~fifo.r_rdy)", "~fifo.r_rdy"),
     ],
-    ids=["two cells", "loses cells", "mixes new and used"],
+    ids=["two cells", "loses cells", "mixes new and used", "takes an offer back"],
 )
 def test_a_free_list_that_loses_cells_is_found_out(cells: int, before: str, after: str, tmp_path: Path) -> None:
     changed = mutant(store.__name__, before, after)

@@ -65,7 +65,10 @@ def selecting(dut) -> Bench:
     bench.check(~inside | meta_valid | placed | dut.o.valid | dut.release.valid)
     # A packet that goes nowhere keeps nobody waiting.
     copying = bench.inner("dut.copy_valid")
-    bench.check(dut.i.ready | copying | (dut.release.valid & ~dut.release.ready) | (dut.pause & dut.congested))
+    waits = dut.pause & (dut.congested | dut.busy)
+    bench.check(dut.i.ready | copying | (dut.release.valid & ~dut.release.ready) | waits)
+    # What a stage has ended goes nowhere, and is counted as that.
+    bench.check(~copies | (dut.o.p.meta.kind != Kind.VOID))
     # Whatever ends here is counted once, in the cycle in which it is first offered.
     bench.check(dut.fates.as_value().any() == (dut.release.valid & ~given_up.waiting))
     bench.check(sum(dut.fates.as_value()) <= 1)
@@ -85,6 +88,10 @@ def selecting(dut) -> Bench:
     bench.invariant(~inside | deciding | (placing & copy.last) | (copies & dut.o.p.last) | gives)
     bench.invariant(~gives | ~(deciding | placing | copies | got_copy))
     bench.invariant(~begun | (meta_valid & todo.any()))
+    ended, matched = bench.inner("dut.ended"), bench.inner("dut.matched")
+    bench.invariant(~meta_valid | (ended == (meta.kind == Kind.VOID)))
+    bench.invariant(~(meta_valid & ended) | ~(matched.any() | begun))
+    bench.invariant(~placed | (copy.meta.kind != Kind.VOID))
     bench.invariant(~(deciding & ~begun) | ~(placing | copies | got_copy))
     bench.invariant(~placing | (copy.last == ~deciding))
     bench.invariant(~copies | (dut.o.p.last == ~(deciding | placing)))

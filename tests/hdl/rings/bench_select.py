@@ -18,7 +18,7 @@ from tests.hdl.block_bench import LIMIT, Bench, Packed
 from tests.reference.card import Ring
 from tests.reference.parser import Headers
 
-FATES = ("filtered", "sampled_out", "ring_full", "congested")
+FATES = ("offloaded", "filtered", "sampled_out", "ring_full", "congested")
 
 
 @dataclass

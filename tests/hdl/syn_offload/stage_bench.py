@@ -140,7 +140,7 @@ class Bench:
                 ctx.set(stage.o.ready, self.random.random() >= self.busy)
 
         async def watch(ctx):
-            async for _, _, events in ctx.tick().sample(stage.events):
+            async for _, _, events in ctx.tick().sample(stage.attempts):
                 if events.as_bits():
                     names = ("hold", "absorb", "port", "reason", "given_port")
                     self.events.append({name: int(events[name]) for name in names})

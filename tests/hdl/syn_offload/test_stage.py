@@ -3,6 +3,7 @@
 import random
 from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -145,18 +146,20 @@ def test_a_flood_of_a_syn_a_cycle_neither_loses_nor_delays_an_established_flow(s
 @pytest.mark.parametrize("gaps", [False, True], ids=["back to back", "with gaps"])
 def test_attempts_are_over_in_time_while_packets_come(gaps: bool) -> None:
     profile = replace(SMALL, syn_attempts=256, syn_ways=4)
-    syns = [Segment(1000 + n, 100 + n, 9, syn=True) for n in range(40)]
-    later = [Segment(1000 + TIMEOUT + n, 1, 2) for n in range(900)]
+    syns = [Segment(1000 + n, 100 + n, 9, syn=True) for n in range(12)]
+    later = [Segment(1000 + TIMEOUT + n, 1, 2) for n in range(850)]
     segments = renumbered(syns + later)
     bench = run(segments, profile=profile, idle=0.6 if gaps else 0)
     check_conserved(bench, segments)
     expired = [out for out in bench.out if out.reason is Reason.EXPIRED]
-    assert [out.name for out in expired] == list(range(40))
+    assert [out.name for out in expired] == list(range(12))
     last = bench.sent[len(segments) - 1]
     assert all(out.cycle < last for out in expired), "only the flush found them"
+    waits = [later - earlier for earlier, later in pairwise(bench.sent.values())]
+    assert gaps or (sum(waits) - len(waits) == 12 and max(waits) == 2), "a sweep takes a cycle, and no more"
     if gaps:
         # Each at the first gap after its time.
-        assert all(out.cycle - bench.sent[40 + n] < 40 for n, out in enumerate(expired))
+        assert all(out.cycle - bench.sent[12 + n] < 40 for n, out in enumerate(expired))
 
 
 def test_a_list_of_attempts_that_is_full_makes_expiry_late_and_no_more() -> None:

@@ -17,7 +17,7 @@ from sentinic.abi.codec import (
     strip_tag,
 )
 from sentinic.abi.descriptor import DESCRIPTOR
-from sentinic.abi.tag import CROSSING, HEADERS, LOSS, PACKET, TCP, TLVS
+from sentinic.abi.tag import ATTEMPT, CROSSING, HEADERS, LOSS, PACKET, TAG_MAX_BYTES, TCP, TLVS
 from sentinic.driver.records import DESCRIPTOR_DTYPE, record_dtype, status_bits
 from tests.vectors import load
 
@@ -138,6 +138,26 @@ EXPECTED_TAGS: dict[str, dict[str, dict[str, int]]] = {
         "headers": {"protocol_class": 3},
         "packet": {"wire_length": 54, "captured_length": 54},
     },
+    "attempt_tcp": {
+        "attempt": {"reason": 5, "retransmissions": 2, "last": 1_700_000_005_000_000_001},
+        "tcp": {"window": 8192, "sequence": 0x1122_3344},
+        "headers": {
+            "protocol_class": 3,
+            "network_offset": 14,
+            "transport_offset": 34,
+            "payload_offset": 54,
+            "ip_id": 1,
+        },
+        "packet": {
+            "port": 1,
+            "kind": 2,
+            "timestamp_high": 0x1797_9CFE,
+            "timestamp_low": 0x362A_0001,
+            "wire_length": 54,
+            "captured_length": 54,
+            "flow_hash": 1,
+        },
+    },
     "crossing_loss": {
         "crossing": {"rules": 1, "value": 100},
         "loss": {"lost": 7},
@@ -252,18 +272,21 @@ def test_a_value_that_does_not_fit_is_refused_with_its_limit_and_unit() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="no TLV 'statistics'; there are crossing, loss, tcp, headers, packet"):
+    with pytest.raises(
+        ValueError, match="no TLV 'statistics'; there are crossing, attempt, loss, tcp, headers, packet"
+    ):
         encode_tag({"statistics": {}})
     with pytest.raises(ValueError, match="record 'packet' has no member 'colour'"):
         encode_tag({"packet": {"colour": 1}})
 
 
 def test_the_longest_tag_fits_the_headroom() -> None:
-    assert [tlv.name for tlv in TLVS if tlv.optional] == [CROSSING.name, LOSS.name, TCP.name]
-    # The loss waits where a TCP segment crosses a threshold.
-    assert 4 + sum(tlv.record.size for tlv in TLVS if tlv is not LOSS) == len(TAGS["crossing_tcp"]) == 64
+    assert [tlv.name for tlv in TLVS if tlv.optional] == [CROSSING.name, ATTEMPT.name, LOSS.name, TCP.name]
+    # The loss waits where a TCP segment crosses a threshold, or was held; it is never both.
+    for name, others in (("crossing_tcp", (ATTEMPT, LOSS)), ("attempt_tcp", (CROSSING, LOSS))):
+        assert 4 + sum(tlv.record.size for tlv in TLVS if tlv not in others) == len(TAGS[name]) == 64
     assert max(map(len, TAGS.values())) == 64
-    with pytest.raises(ValueError, match="the tag must be at most 64 bytes, not 72"):
+    with pytest.raises(ValueError, match="the tag must be at most 64 bytes, not 88"):
         encode_tag({tlv.name: {} for tlv in TLVS})
 
 
@@ -283,7 +306,11 @@ def _tlv_values() -> st.SearchStrategy[dict[str, dict[str, int]]]:
     )
 
 
-@given(_tlv_values().filter(lambda values: len(values) < len(TLVS)), st.binary(min_size=14, max_size=80))
+def _fits(values: dict[str, dict[str, int]]) -> bool:
+    return 4 + sum(tlv.record.size for tlv in TLVS if tlv.name in values) <= TAG_MAX_BYTES
+
+
+@given(_tlv_values().filter(_fits), st.binary(min_size=14, max_size=80))
 def test_any_tag_can_be_read_and_cut_out_again(values: dict[str, dict[str, int]], frame: bytes) -> None:
     # Neither a VLAN tag nor a tag of our own in the random frame.
     frame = frame[:12] + b"\x08\x00" + frame[14:]

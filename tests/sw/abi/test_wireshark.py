@@ -45,17 +45,19 @@ def test_every_tag_of_the_vectors_is_shown(tmp_path: Path) -> None:
         "sentinic.tcp.acknowledgment",
         "sentinic.loss.lost",
         "sentinic.crossing.value",
+        "sentinic.attempt.last",
         "sentinic.unknown",
         "sentinic.malformed",
     )
     assert dict(zip(TAGS, rows, strict=True)) == {
-        "plain": ["47", "0", "", "", "", "", ""],
-        "tcp": ["54", "0", str(0x55667788), "", "", "", ""],
-        "loss": ["128", "0", "", "256", "", "", ""],
-        "crossing_tcp": ["54", "0", "2", "", str((1 << 55) + 3), "", ""],
-        "crossing_loss": ["64", "0", "", "7", "100", "", ""],
-        "loss_tcp": ["64", "14", str(0xFFFFFFFF), str(0xFFFFFFFF), "", "", ""],
-        "unknown": ["14", "0", "", "", "", "7f02aabbccddeeff", ""],
+        "plain": ["47", "0", "", "", "", "", "", ""],
+        "tcp": ["54", "0", str(0x55667788), "", "", "", "", ""],
+        "loss": ["128", "0", "", "256", "", "", "", ""],
+        "crossing_tcp": ["54", "0", "2", "", str((1 << 55) + 3), "", "", ""],
+        "attempt_tcp": ["54", "0", "0", "", "", "Nov 14, 2023 22:13:25.000000001 UTC", "", ""],
+        "crossing_loss": ["64", "0", "", "7", "100", "", "", ""],
+        "loss_tcp": ["64", "14", str(0xFFFFFFFF), str(0xFFFFFFFF), "", "", "", ""],
+        "unknown": ["14", "0", "", "", "", "", "7f02aabbccddeeff", ""],
     }
 
 

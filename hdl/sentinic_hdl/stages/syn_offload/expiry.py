@@ -33,6 +33,7 @@ class Expiry(wiring.Component):
     timeout: ns
     now: wire time of the last packet, ns
     flush: end all attempts now
+    empty: there is no attempt to be found
     flushing: that is under way
     due, sweep: a sweep is wanted, and which; it may change until it is done
     done: it is done in this cycle
@@ -48,6 +49,7 @@ class Expiry(wiring.Component):
                 "timeout": In(64),
                 "now": In(64),
                 "flush": In(1),
+                "empty": In(1),
                 "flushing": Out(1),
                 "due": Out(1),
                 "sweep": Out(sweep_shape(sets)),
@@ -96,9 +98,9 @@ class Expiry(wiring.Component):
             m.d.sync += [scanning.eq(1), self.flushing.eq(1), place.eq(0)]
         with m.Elif(scan):
             m.d.sync += [scanning.eq(1), place.eq(0)]
-        with m.Elif(scanning & self.done):
+        with m.Elif(scanning & (self.done | self.empty)):
             m.d.sync += place.eq(place + 1)
-            with m.If(place == self._sets * self._ways - 1):
+            with m.If((place == self._sets * self._ways - 1) | self.empty):
                 m.d.sync += [scanning.eq(0), self.flushing.eq(0)]
 
         m.d.comb += [

@@ -31,13 +31,13 @@ DEPTH = 16
 #: Of these, the last that are for packets alone.
 SWEEP_MARGIN = 4
 #: Cycles that a sweep waits for a cycle without a packet before it takes one.
-PATIENCE = 15
+PATIENCE = 63
 #: Cycles without a packet after which time alone may end an attempt, and how much later than its time-out.
 QUIET_CYCLES = 4096
 GRACE_NS = 1 << 20
 
 
-class Events(data.Struct):
+class AttemptEvents(data.Struct):
     """What became of packets in this cycle, for the counters."""
 
     hold: 1  # a SYN of ``port`` is held
@@ -63,7 +63,7 @@ class SynOffload(wiring.Component):
     time: wire time, ns
     lossless: time moves with packets only
     holding: SYNs held, each with a cell of the packet store
-    events: for the counters
+    attempts: what became of them, for the counters
     """
 
     def __init__(self, profile: Profile):
@@ -76,7 +76,7 @@ class SynOffload(wiring.Component):
                 "time": In(64),
                 "lossless": In(1),
                 "holding": Out(range(profile.syn_attempts + 1)),
-                "events": Out(Events),
+                "attempts": Out(AttemptEvents),
             }
         )
 
@@ -112,11 +112,13 @@ class SynOffload(wiring.Component):
         # --- In ---
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
         inside = Signal(range(DEPTH + 1))  # packets and sweeps whose outcome is to come
-        idle, direct, room, gap = Signal(), Signal(), Signal(), Signal()
+        empty, idle, direct, room, gap = Signal(), Signal(), Signal(), Signal(), Signal()
         going, sweeping, leaving, passing = Signal(), Signal(), Signal(), Signal()
         looking = Signal()
         m.d.comb += [
-            idle.eq(~bank.control[0] & ~expiry.flushing & (inside == 0) & (table.live == 0)),
+            empty.eq((inside == 0) & (table.live == 0)),
+            expiry.empty.eq(empty),
+            idle.eq(~bank.control[0] & ~expiry.flushing & empty),
             room.eq(inside != DEPTH - 1),
             direct.eq(self.i.valid & idle & passing),
             going.eq(self.i.valid & ~idle & room & ~gap),
@@ -209,14 +211,14 @@ class SynOffload(wiring.Component):
             m.d.comb += restored(record, read.data, reason, back)
         m.d.comb += [self.o.valid.eq(giving | passing_on), self.o.payload.eq(Mux(giving, back, meta))]
 
-        m.d.sync += self.events.eq(0)
+        m.d.sync += self.attempts.eq(0)
         with m.If(step):
             m.d.sync += [
-                self.events.hold.eq(here.hold),
-                self.events.absorb.eq(here.absorb),
-                self.events.port.eq(arriving.info.port),
-                self.events.reason.eq(here.reason),
-                self.events.given_port.eq(data.View(Record, given.r_data).port),
+                self.attempts.hold.eq(here.hold),
+                self.attempts.absorb.eq(here.absorb),
+                self.attempts.port.eq(arriving.info.port),
+                self.attempts.reason.eq(here.reason),
+                self.attempts.given_port.eq(data.View(Record, given.r_data).port),
             ]
         return m
 
@@ -232,4 +234,4 @@ class SynOffload(wiring.Component):
             m.d.sync += now.eq(self.time - GRACE_NS)
 
 
-__all__ = ["Events", "SynOffload"]
+__all__ = ["AttemptEvents", "SynOffload"]

@@ -1,0 +1,171 @@
+"""SYN offload of a card: switched on and off while traffic runs, and what tags say of the attempts it held.
+
+::
+
+    offload = SynOffload(device)
+    offload.enable(timeout=5 * 10**9)
+    ...
+    descriptors, data = ring.poll()
+    attempts = read_attempts(descriptors[are_regenerated(descriptors)], data)
+    ...
+    offload.finish()
+"""
+
+import secrets
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sentinic.abi.counters import ATTEMPTS
+from sentinic.abi.profiles import Profile
+from sentinic.abi.registers import SYN_OFFLOAD, SYN_OFFLOAD_KEY_WORDS
+from sentinic.abi.tag import ATTEMPT, TAG_HEADER_BYTES
+from sentinic.abi.verdicts import Kind
+from sentinic.driver.device import Device
+from sentinic.driver.records import record_dtype, status_bits
+from sentinic.driver.registers import RegisterBlock
+from sentinic.driver.ring import Bytes, Descriptors
+from sentinic.driver.tags import tag_end
+from sentinic.errors import ConfigError, DeviceError, StageMissingError, TransportError
+
+KEY_BITS = 32 * SYN_OFFLOAD_KEY_WORDS
+#: Of an attempt, unless told otherwise, ns: Zeek's ``tcp_attempt_delay``.
+DEFAULT_TIMEOUT = 5 * 10**9
+#: dtype of the TLV, in network order.
+ATTEMPT_DTYPE = record_dtype(ATTEMPT.record)
+#: What nothing reads as where a bus answers for it.
+_ABSENT = (0, 0xFFFF_FFFF)
+#: How long attempts may take to be given back: cycles at a time, and how many times.
+_WAIT_CYCLES, _WAIT_STEPS = 2000, 100_000
+#: Steps without a packet inside after which all descriptors are written, too.
+_QUIET_STEPS = 2
+
+
+@dataclass(frozen=True)
+class SynOffloadShape:
+    """What a build holds: attempts in all and in a set, and the longest SYN, in bytes."""
+
+    attempts: int
+    ways: int
+    frame_bytes: int
+
+
+class SynOffload:
+    """The SYN offload stage of ``device``: keyed with a secret of its own when this is made, which must be before it
+    is switched on.
+
+    Members
+    -------
+    shape: what the build holds
+    """
+
+    def __init__(self, device: Device, *, secret: int | None = None) -> None:
+        """``secret``: the key of the table's hash, 320 bits; random unless given, so that nobody can aim at a set.
+
+        Raises :class:`StageMissingError` when the build has no such stage, and :class:`DeviceError` when SYNs are held
+        already: under another key they would not be found.
+        """
+        self._device = device
+        self.shape = _shape(device)
+        self._registers = RegisterBlock(SYN_OFFLOAD, 1, device.transport.read, device.transport.write)
+        if self.holding:
+            raise DeviceError(f"SYN offload: {self.holding} SYNs are held: finish whoever switched it on first")
+        key = secrets.randbits(KEY_BITS) if secret is None else secret
+        if not 0 <= key < 1 << KEY_BITS:
+            raise ConfigError(f"secret of SYN offload must fit {KEY_BITS} bits, not {key.bit_length()}")
+        for word in range(SYN_OFFLOAD_KEY_WORDS):
+            self._registers.write(f"hash_key{word}", key >> 32 * word & 0xFFFF_FFFF)
+
+    def enable(self, timeout: int = DEFAULT_TIMEOUT) -> None:
+        """Hold SYNs from the next packet on, ``timeout`` ns of wire time at most.
+
+        Raises :class:`ConfigError` when ``timeout`` is not 1..2^64 - 1 ns.
+        """
+        if not 1 <= timeout < 1 << 64:
+            raise ConfigError(f"timeout of SYN offload must be 1..{(1 << 64) - 1} ns, not {timeout}")
+        self._registers.write("timeout_low", timeout & 0xFFFF_FFFF)
+        self._registers.write("timeout_high", timeout >> 32)
+        self._wait("clearing")
+        self._registers.write("control", 1, "enable")
+
+    @property
+    def holding(self) -> int:
+        """SYNs held now."""
+        return self._registers.read("holding")
+
+    def finish(self) -> None:
+        """Hold no more SYNs, and have those held delivered as expired.
+
+        Consumers must take packets meanwhile: those that find no room in a ring wait, on a card that pauses.  Raises
+        :class:`DeviceError` when that does not come to an end.
+        """
+        self._registers.write("control", 0, "enable")
+        self._registers.write("action", 1, "flush")
+        self._wait("flushing")
+        device, card = self._device, self._device.registers["card"]
+        quiet = 0
+        for _ in range(_WAIT_STEPS):
+            device.forward()
+            device.transport.step(_WAIT_CYCLES)
+            quiet = quiet + 1 if not self.holding and not card.read("cells_used") else 0
+            if quiet == _QUIET_STEPS:
+                return
+        raise DeviceError(
+            f"SYN offload: {card.read('cells_used')} packets still wait after {_WAIT_STEPS} times {_WAIT_CYCLES} "
+            "cycles, or nobody reads"
+        )
+
+    def _wait(self, field: str) -> None:
+        for _ in range(_WAIT_STEPS):
+            if not self._registers.read("status", field):
+                return
+            self._device.forward()  # packets may wait for room
+            self._device.transport.step(_WAIT_CYCLES)
+        raise DeviceError(
+            f"SYN offload: still {field} after {_WAIT_STEPS} times {_WAIT_CYCLES} cycles: are packets read?"
+        )
+
+
+def _shape(device: Device) -> SynOffloadShape:
+    try:
+        word = device.transport.read(SYN_OFFLOAD.address("shape"))
+    except TransportError as error:
+        raise _missing(device) from error
+    if word in _ABSENT:
+        raise _missing(device)
+    values = {item.name: (word & item.mask) >> item.lsb for item in SYN_OFFLOAD.register("shape").fields}
+    return SynOffloadShape(1 << values["attempts_log2"], values["ways"], values["frame_bytes"])
+
+
+def _missing(device: Device) -> StageMissingError:
+    return StageMissingError(
+        f"this build of the {device.profile.name} card has no SYN offload stage; its stages are "
+        f"{', '.join(device.profile.stages)}"
+    )
+
+
+def attempts_of(counters: dict[str, int], profile: Profile) -> dict[str, int]:
+    """What became of attempts at all ports together, from a snapshot: ``attempts``, ``again``, ``answered``, ..."""
+    return {
+        item.name.removeprefix("attempts_"): sum(counters[f"port{n}.{item.name}"] for n in range(profile.ports))
+        for item in ATTEMPTS
+    }
+
+
+def are_regenerated(descriptors: Descriptors) -> npt.NDArray[np.bool_]:
+    """Which descriptors stand for SYNs that were held."""
+    found: npt.NDArray[np.bool_] = status_bits(descriptors["status"], "kind") == Kind.REGENERATED
+    return found
+
+
+def read_attempts(descriptors: Descriptors, data: Bytes) -> npt.NDArray[np.void]:
+    """The TLV ``attempt`` of descriptors that stand for nothing but SYNs that were held, as ``ATTEMPT_DTYPE``, copied.
+
+    ``data`` is the data ring.  A ring of descriptors only has no tags.
+    """
+    words = status_bits(descriptors["status"], "tag_words").astype(np.int64)
+    at = tag_end(descriptors) - 4 * words + TAG_HEADER_BYTES
+    octets = data[at[:, None] + np.arange(ATTEMPT_DTYPE.itemsize)]
+    rows: npt.NDArray[np.void] = np.ascontiguousarray(octets).view(ATTEMPT_DTYPE)[:, 0]
+    return rows

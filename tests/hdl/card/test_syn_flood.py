@@ -1,0 +1,145 @@
+"""SYN offload on the whole card under floods: a SYN a cycle, an established flow in between, and expiry behind."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from sentinic.abi.profiles import PROFILES
+from sentinic.abi.syn_offload import Reason
+from sentinic.driver.device import Device, check_conservation
+from sentinic.driver.frames import FrameBatch
+from sentinic.driver.ring import Ring
+from sentinic.driver.syn_offload import SynOffload, are_regenerated, attempts_of, read_attempts
+
+pytestmark = pytest.mark.slow
+BUILDS = [name for name, profile in PROFILES.items() if profile.attempts]
+FRAMES = 2_000_000
+#: One frame in so many is of the flow.
+SHARE = 8
+LENGTH = 60
+FLOW_PORT = 7
+#: Most attempts were not listed, so all places are looked at; some frames for each.
+SWEEP_FRAMES = 3
+
+
+@pytest.fixture(params=BUILDS)
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    with Device.open("native", request.param) as found:
+        yield found
+
+
+def _checksum(words: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """RFC 1071 over rows of 16-bit words."""
+    total = words.sum(axis=1, dtype=np.uint32)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    folded: npt.NDArray[np.uint16] = (~total).astype(np.uint16)
+    return folded
+
+
+def tcp_frames(first: int, count: int, share: int, *, begin: int, step: int, long: bool = False) -> FrameBatch:
+    """SYNs, each of a 5-tuple of its own, ``step`` ns apart; every ``share``-th frame is an ACK of one flow.
+
+    They have 60 bytes and come in at port 0, or, ``long``, two beats of ``wide`` and port 1.
+    """
+    number = np.arange(first, first + count, dtype=np.uint32)
+    flow = number % share == 0
+    length = 2 * LENGTH if long else LENGTH
+    words = np.zeros((count, length // 2), np.uint16)
+    words[:, 0:7] = (0x0200, 0, 1, 0x0200, 0, 2, 0x0800)
+    words[:, 7:12] = (0x4500, 40, 0, 0, 0x4006)
+    source = np.where(flow, 1, number + 16)
+    words[:, 13], words[:, 14] = 0x0A00 | source >> 16, source & 0xFFFF
+    words[:, 15:17] = (0xC000, 0x0201)
+    words[:, 12] = _checksum(words[:, 7:17])
+    words[:, 17], words[:, 18] = np.where(flow, FLOW_PORT, 1000 + (number & 0x3FFF)), 80
+    words[:, 19:21] = number.astype(">u4").view(">u2").reshape(-1, 2)
+    words[:, 23] = np.where(flow, 0x5010, 0x5002)
+    words[:, 24] = 8192
+    pseudo = np.concatenate([words[:, 13:17], np.tile(np.array([6, 20], np.uint16), (count, 1)), words[:, 17:27]], 1)
+    words[:, 25] = _checksum(pseudo)
+    data = words.astype(">u2").view(np.uint8).reshape(-1)
+    columns = {
+        "offset": np.arange(count, dtype=np.int64) * length,
+        "length": np.full(count, length, np.uint32),
+        "wire_length": np.full(count, length, np.uint32),
+        "timestamp": begin + np.arange(count, dtype=np.uint64) * np.uint64(step),
+        "port": np.full(count, int(long), np.uint8),
+        "error": np.zeros(count, np.uint8),
+    }
+    return FrameBatch(data=np.ascontiguousarray(data), **columns)
+
+
+def take(device: Device, ring: Ring) -> tuple[int, npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """All that is in the ring: packets of the flow, SYNs, and what their tags say."""
+    flow, syns, attempts = 0, [], []
+    while True:
+        descriptors, data = ring.poll(1 << 16)
+        if not len(descriptors):
+            break
+        held = are_regenerated(descriptors)
+        assert (descriptors["source_port"][~held] == FLOW_PORT).all()
+        flow += int((~held).sum())
+        syns.append(descriptors[held].copy())
+        attempts.append(read_attempts(descriptors[held], data))
+        ring.release(len(descriptors))
+        device.forward()
+    return flow, np.concatenate(syns), np.concatenate(attempts)
+
+
+@pytest.mark.parametrize("secret", [None, 0], ids=["all different", "all in one set"])
+def test_a_flood_of_syns_costs_an_established_flow_nothing_and_every_attempt_is_counted(
+    device: Device, secret: int | None
+) -> None:
+    ring = device.open_ring(0, descriptors=1 << 20, data_bytes=1 << 27)
+    ring.registers.write("filter_ports", 1)
+    ring.enable()
+    offload = SynOffload(device, secret=secret)
+    offload.enable()
+    device.set_pause(False)
+    device.enable()
+    frames = FRAMES if device.profile.data_width == 512 else 20_000
+    before = device.snapshot()
+    begin = 10**15
+    device.transport.send(tcp_frames(0, frames, SHARE, begin=begin, step=4))
+    device.transport.step()
+    counters = device.snapshot()
+    check_conservation(counters)
+    flows = -(-frames // SHARE)
+    told = attempts_of(counters, device.profile)
+    assert counters["received"] == frames
+    cycles = sum(counters[f"ingress.{kind}_cycles"] - before[f"ingress.{kind}_cycles"] for kind in ("busy", "stall"))
+    if device.profile.data_width == 512:
+        assert cycles <= frames, "not a frame a cycle"
+    # Each SYN was held; as many as there is room for still are; the others went, or are counted.
+    assert told["attempts"] == frames - flows
+    assert told["evicted"] + offload.holding == told["attempts"]
+    assert counters["held"] == offload.holding <= offload.shape.attempts
+    if secret is None:
+        assert offload.holding > 0.95 * offload.shape.attempts
+    assert told["unreported"] == counters["dropped_congested"]
+    flow, syns, attempts = take(device, ring)
+    assert flow == flows, "the flow lost packets"
+    assert len(syns) == told["evicted"] - told["unreported"]
+    assert (attempts["reason"] == Reason.EVICTED).all()
+    assert (attempts["last"].astype(np.uint64) == syns["timestamp"]).all()
+    assert len(np.unique(syns["timestamp"])) == len(syns)
+
+    # All that are left are over five seconds later, while packets come that no ring wants, one in two cycles.
+    left = offload.holding
+    others = SWEEP_FRAMES * (left + 64)
+    device.transport.send(tcp_frames(frames, others, 1, begin=begin + 6 * 10**9, step=10, long=True))
+    device.transport.step()
+    assert offload.holding == 0
+    counters = device.snapshot()
+    check_conservation(counters)
+    assert counters["held"] == 0
+    after = attempts_of(counters, device.profile)
+    assert after["expired"] == left
+    flow, syns, attempts = take(device, ring)
+    assert flow == 0
+    assert counters["filtered"] == others
+    assert len(syns) == left - (after["unreported"] - told["unreported"])
+    assert (attempts["reason"] == Reason.EXPIRED).all()
