@@ -15,33 +15,36 @@ CLOCK = "gate_clk__"
 #: What the bus of registers writes is seldom written: all of it has one clock.
 BUS_ACCESS = "bus__access"
 #: Registers of fewer bits are not worth a clock.
-MINIMUM_BITS = 96
-#: Verilator keeps which clocks ticked in words of this many bits; one word is enough.
-WORD_BITS = 64
+MINIMUM_BITS = 64
+#: Clocks at most, the common one and the gateware's own included.
+MAX_CLOCKS = 56
 
 _NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
-_CLOCKED = re.compile(
-    r"^  always @\(posedge (\S+)\)(?: begin\n((?:    .*\n)*)  end\n|\n((?:    .*\n)+))", re.MULTILINE
-)
-_ENABLED = re.compile(rf"    if \(({_NAME}(?:\[\d+\])?)\)")
+_CLOCKED = re.compile(r"^  always @\(posedge (\S+)\)(?: begin\n((?:    .*\n)*)  end\n|\n((?:    .*\n)+))", re.MULTILINE)
+_ENABLED = re.compile(rf" *if \(({_NAME}(?:\[\d+\])?)\)")
 _NO_ELSE = "    else begin\n    end\n"
 _WRITTEN = re.compile(rf"(?:^|(?<=[ )])) *({_NAME})\s*(?:\[[^\]]*\]\s*)*<=", re.MULTILINE)
-_REGISTER = re.compile(rf"^  (?:output )?reg (?:\[(\d+):(\d+)\] )?({_NAME})(?: *\[[^\]]*\])?(?: *=.*)?;$", re.MULTILINE)
+_REGISTER = re.compile(rf"^  (?:output )?reg (?:\[(\d+):(\d+)\] )?({_NAME})(?: *=.*)?;$", re.MULTILINE)
 
 
 @dataclass
 class _Group:
-    """Clocked blocks of one module under one condition."""
+    """Clocked blocks of one module that do nothing unless all the conditions hold."""
 
     module: str
     path: str
-    condition: str
+    conditions: tuple[str, ...]
     bits: int = 0
     blocks: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def key(self) -> str:
-        return BUS_ACCESS if self.condition == BUS_ACCESS else f"{self.path}{self.condition}"
+        return BUS_ACCESS if self.conditions[0] == BUS_ACCESS else self.ticks
+
+    @property
+    def ticks(self) -> str:
+        """When the clock is to tick, as the top may write it."""
+        return " & ".join(f"{self.path}{condition}" for condition in self.conditions)
 
 
 def gate_clocks(text: str, top: str) -> tuple[str, dict[str, str]]:
@@ -59,7 +62,7 @@ def gate_clocks(text: str, top: str) -> tuple[str, dict[str, str]]:
     groups = _groups(modules, _paths(modules, top))
     largest = sorted(groups.values(), key=lambda group: -sum(part.bits for part in group))
     worth = [group for group in largest if sum(part.bits for part in group) >= MINIMUM_BITS]
-    chosen = worth[: WORD_BITS - 1 - len(own)]
+    chosen = worth[: MAX_CLOCKS - 1 - len(own)]
     # As they come in the text, which is how Verilator numbers them.
     place = {name: n for n, name in enumerate(modules)}
     chosen.sort(key=lambda group: min((place[part.module], *part.blocks) for part in group))
@@ -78,7 +81,7 @@ def gate_clocks(text: str, top: str) -> tuple[str, dict[str, str]]:
     modules[top] = f"{head}{''.join(f', {clock}' for clock in made)});\n{declared}{rest}"
     ticking = {"clk": "1'b1"}
     for clock, group in made.items():
-        ticking[clock] = " | ".join(f"{part.path}{part.condition}" for part in group)
+        ticking[clock] = " | ".join(part.ticks for part in group)
     ticking |= {clock: f"awake[{clock.removeprefix(CLOCK)}]" for clock in own}
     return MODULE.sub(lambda match: modules[match[1]], text), ticking
 
@@ -100,22 +103,26 @@ def _paths(modules: dict[str, str], top: str) -> dict[str, str]:
         name, path = waiting.pop()
         found[name].append(path)
         for match in INSTANCE.finditer(modules[name]):
-            waiting.append((match[1], f"{path}{match[2]}." if match[2].startswith("\\") else f"{path}{match[2].strip()}."))
+            waiting.append(
+                (match[1], f"{path}{match[2]}." if match[2].startswith("\\") else f"{path}{match[2].strip()}.")
+            )
     return {name: paths[0] for name, paths in found.items() if len(paths) == 1 and name != top}
 
 
 def _groups(modules: dict[str, str], paths: dict[str, str]) -> dict[str, list[_Group]]:
-    groups: dict[tuple[str, str], _Group] = {}
+    groups: dict[tuple[str, tuple[str, ...]], _Group] = {}
     for name, path in paths.items():
         module = modules[name]
         widths = {match[3]: abs(int(match[1] or 0) - int(match[2] or 0)) + 1 for match in _REGISTER.finditer(module)}
         for block in _CLOCKED.finditer(module):
             body = block[2] or block[3]
-            condition = _condition(body)
-            if condition is None:
+            conditions = _conditions(body)
+            written = set(_WRITTEN.findall(body))
+            # A write of a memory is one test and one store, and no logic is behind it.
+            if not conditions or not written <= set(widths):
                 continue
-            group = groups.setdefault((name, condition), _Group(name, path, condition))
-            group.bits += sum(widths.get(register, 0) for register in set(_WRITTEN.findall(body)))
+            group = groups.setdefault((name, conditions), _Group(name, path, conditions))
+            group.bits += sum(widths[register] for register in written)
             group.blocks.append(block.span(1))
     merged: dict[str, list[_Group]] = defaultdict(list)
     for group in groups.values():
@@ -123,11 +130,17 @@ def _groups(modules: dict[str, str], paths: dict[str, str]) -> dict[str, list[_G
     return merged
 
 
-def _condition(body: str) -> str | None:
-    """The signal without which the block does nothing; None if there is none."""
-    match = _ENABLED.match(body)
-    if match is None:
-        return None
-    # One statement only: whatever else is in the block is deeper, or the end of this one.
-    others = [line for line in body.replace(_NO_ELSE, "").splitlines()[1:] if not line.startswith("     ")]
-    return match[1] if all(line.strip() == "end" for line in others) else None
+def _conditions(body: str) -> tuple[str, ...]:
+    """The signals without which the block does nothing, from the outermost ``if`` on."""
+    found: list[str] = []
+    lines = body.replace(_NO_ELSE, "").splitlines()
+    while match := _ENABLED.match(lines[0]):
+        # One statement only: whatever else there is is deeper, or the end of this one.
+        deeper = " " * (4 + 2 * len(found) + 1)
+        if any(line.strip() != "end" for line in lines[1:] if not line.startswith(deeper)):
+            break
+        found.append(match[1])
+        if not lines[0].endswith("begin"):
+            break
+        lines = lines[1:-1]
+    return tuple(found)

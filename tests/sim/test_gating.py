@@ -2,7 +2,7 @@
 
 import pytest
 
-from sentinic_sim.gating import MINIMUM_BITS, WORD_BITS, gate_clocks, tell_ticks
+from sentinic_sim.gating import MINIMUM_BITS, MAX_CLOCKS, gate_clocks, tell_ticks
 
 TOP = """module card(clk, d, awake, gate_clk__0);
   input clk;
@@ -43,7 +43,6 @@ def gated(blocks: str) -> tuple[str, dict[str, str]]:
     [
         "  always @(posedge clk) begin\n    if (\\$en$1 ) begin\n      wide[199:8] <= 4;\n    end\n  end\n",
         "  always @(posedge clk) begin\n    if (\\$en$1 ) wide <= 4;\n    else begin\n    end\n  end\n",
-        "  always @(posedge clk) begin\n    if (\\$en$1 )\n      storage[d] <= 4;\n  end\n",
         "  always @(posedge clk)\n    if (\\$en$1 ) wide <= 4;\n",
     ],
 )
@@ -64,6 +63,7 @@ def test_registers_that_change_under_one_condition_have_a_clock_that_ticks_with_
         "  always @(posedge clk) begin\n    wide <= 4;\n    if (d) begin\n      wide <= 5;\n    end\n  end\n",
         "  always @(posedge clk) begin\n    if (d) begin\n      wide <= 4;\n    end\n    wide <= 5;\n  end\n",
         "  always @(posedge clk) begin\n    if (d | wide[0]) begin\n      wide <= 4;\n    end\n  end\n",
+        "  always @(posedge clk) begin\n    if (\\$en$1 )\n      storage[d] <= 4;\n  end\n",
         "  always @* begin\n    if (d) begin\n      wide = 4;\n    end\n  end\n",
     ],
 )
@@ -85,12 +85,12 @@ def test_a_module_with_two_instances_keeps_its_clock() -> None:
     assert set(gate_clocks(twice + inner, "card")[1]) == {"clk", "gate_clk__0"}
 
 
-def test_as_many_clocks_as_a_word_of_ticks_has_bits_the_largest_first() -> None:
-    many = 70
+def test_no_more_clocks_than_there_may_be_the_largest_groups_first() -> None:
+    many = 140
     wires = "".join(f"  reg [{100 + n}:0] r{n};\n  wire e{n};\n" for n in range(many))
     blocks = "".join(f"  always @(posedge clk)\n    if (e{n}) r{n} <= 4;\n" for n in range(many))
     text, ticking = gated(wires + blocks)
-    assert len(ticking) == WORD_BITS - 2
+    assert len(ticking) == MAX_CLOCKS - 2
     assert list(ticking.values()) == [f"card.e{n}" for n in range(many - len(ticking), many)], "in the text's order"
     assert "    if (e0) r0" in text and "posedge clk)\n    if (e0)" in text
 
@@ -99,3 +99,15 @@ def test_ticks_has_a_bit_for_each_clock_the_lowest_first() -> None:
     text = tell_ticks(TOP + INNER, "card", {"clk": "1'b1", "gate_clk__0": "awake[0]", "gate_clk__a00": "card.d"})
     assert text.startswith("module card(clk, d, awake, gate_clk__0, ticks);\n  output [2:0] ticks;\n")
     assert "  assign ticks = {card.d, awake[0], 1'b1};\n" in text
+
+
+def test_conditions_within_conditions_must_all_hold() -> None:
+    nested = (
+        "  always @(posedge clk) begin\n    if (d) begin\n      if (\\$en$1 ) begin\n        wide <= 4;\n"
+        "      end\n    end\n  end\n"
+    )
+    assert gated(nested)[1] == {"gate_clk__a00": "card.d & card.\\$en$1 "}
+    beside = nested.replace("      end\n", "      end\n      if (wide[3]) begin\n        wide <= 5;\n      end\n")
+    assert gated(beside)[1] == {"gate_clk__a00": "card.d"}
+    otherwise = nested.replace("      end\n", "      end else begin\n        wide <= 5;\n      end\n")
+    assert gated(otherwise)[1] == {"gate_clk__a00": "card.d"}

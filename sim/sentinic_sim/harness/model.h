@@ -47,7 +47,8 @@ public:
     void clock() {
 #ifdef SN_TICKS
         auto& root = *top.rootp;
-        root.__VnbaTriggered[0] = top.ticks;
+        static_assert(sizeof top.ticks <= sizeof root.__VnbaTriggered);
+        std::memcpy(&root.__VnbaTriggered[0], &top.ticks, sizeof top.ticks);
         Vcard___024root___eval_nba(&root);
 #else
         top.clk = 0;
