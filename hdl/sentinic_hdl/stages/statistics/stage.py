@@ -55,6 +55,10 @@ class Statistics(wiring.Component):
             raise ValueError(f"statistics_rules must be 1..{most}, not {rules}")
         if shared < 1 or rules % shared:
             raise ValueError(f"statistics_rules_a_table must divide the {rules} rules, not be {shared}")
+        if profile.folded_statistics and shared != rules:
+            raise ValueError(f"statistics_rules_a_table must be {rules}, all, not {shared}")
+        if profile.folded_statistics and profile.statistics_ways != 2:
+            raise ValueError(f"statistics_ways must be 2, not {profile.statistics_ways}")
         self._profile = profile
         self._clock_gates = clock_gates and not profile.folded_statistics
         self.gates = rules // shared if self._clock_gates else 0

@@ -61,12 +61,8 @@ class FoldedUnit(wiring.Component):
     """
 
     def __init__(self, *, profile: Profile):
-        rules, ways = profile.statistics_rules, profile.statistics_ways
-        if profile.statistics_rules_a_table != rules:
-            raise ValueError(f"statistics_rules_a_table must be {rules}, all, not {profile.statistics_rules_a_table}")
-        if ways != 2:
-            raise ValueError(f"statistics_ways must be 2, not {ways}")
-        self._rules, self._sets = rules, profile.statistics_groups // ways
+        rules = profile.statistics_rules
+        self._rules, self._sets = rules, profile.statistics_groups // profile.statistics_ways
         super().__init__(
             {
                 "start": In(1),
