@@ -59,6 +59,6 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
             f"{profile.name}: {rules} rules hit by every 64-byte frame, {what}",
             cycles / passed,
             "cycles/frame",
-            f"{passed:,} of {frames:,} frames back to back; {100 * overflow / packets:.1f} % of the counts went into overflows",
+            f"{passed:,} of {frames:,} frames back to back; {100 * overflow / packets:.1f} % of counts in overflows",
             want="1" if profile.name == "wide" else "below 42 (1 Gbit/s)",
         )

@@ -66,7 +66,16 @@ def ones(*names: str) -> dict[str, int]:
 class Bench:
     """The stage between a source and a sink that stall at random, with its registers at hand."""
 
-    def __init__(self, profile: Profile, *, seed: int, idle: float = 0.0, busy: float = 0.0, lossless: bool = True, slow: float = 0.0):
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        seed: int,
+        idle: float = 0.0,
+        busy: float = 0.0,
+        lossless: bool = True,
+        slow: float = 0.0,
+    ):
         self.stage = Statistics(profile)
         self.random = random.Random(seed)
         self.idle, self.busy, self.slow, self.lossless = idle, busy, slow, lossless
@@ -202,7 +211,9 @@ def random_packets(seed: int, count: int, hosts: int, *, step: int = 10) -> list
 
 
 @pytest.mark.parametrize(("idle", "busy", "slow"), [(0, 0, 0), (0.5, 0, 0.5), (0, 0.5, 0.9)])
-def test_every_packet_passes_once_and_counts_in_each_rule(profile: Profile, idle: float, busy: float, slow: float) -> None:
+def test_every_packet_passes_once_and_counts_in_each_rule(
+    profile: Profile, idle: float, busy: float, slow: float
+) -> None:
     bench = Bench(profile, seed=3, idle=idle, busy=busy, slow=slow)
     packets = random_packets(1, 100, 12)
 

@@ -1,6 +1,6 @@
 """When a rule changes and when an interval ends: always between two packets."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

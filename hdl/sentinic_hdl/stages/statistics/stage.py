@@ -50,7 +50,8 @@ class Statistics(wiring.Component):
     """
 
     def __init__(self, profile: Profile, clock_gates: bool = False):
-        rules, shared, most = profile.statistics_rules, profile.statistics_rules_a_table, Crossing.as_shape()["rules"].width
+        rules, shared = profile.statistics_rules, profile.statistics_rules_a_table
+        most = Crossing.as_shape()["rules"].width
         if not 1 <= rules <= most:
             raise ValueError(f"statistics_rules must be 1..{most}, not {rules}")
         if shared < 1 or rules % shared:
@@ -91,9 +92,7 @@ class Statistics(wiring.Component):
             changes.sweeping.eq(sweeping),
             bank.status.eq(Cat(pending, sweeping)),
             bank.shape.eq(
-                rules
-                | (profile.statistics_groups.bit_length() - 1) << 8
-                | profile.statistics_rules_a_table << 16
+                rules | (profile.statistics_groups.bit_length() - 1) << 8 | profile.statistics_rules_a_table << 16
             ),
         ]
         if profile.folded_statistics:

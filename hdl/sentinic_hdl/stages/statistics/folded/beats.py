@@ -31,7 +31,8 @@ def _halves(names: list[str]) -> list[int]:
 _FIRST, _SECOND = (_halves([pair[end] for pair in reversed(PAIRS)]) for end in (0, 1))
 _COMMON = [half for half in range(HALVES) if half not in _FIRST + _SECOND]
 _END, _REST = len(_FIRST) // BEATS, len(_COMMON) // BEATS
-assert _END * BEATS == len(_FIRST) and _REST * BEATS == len(_COMMON)
+assert not len(_FIRST) % BEATS
+assert not len(_COMMON) % BEATS
 #: Of each beat, the half words in it.
 LAYOUT = [
     _COMMON[_REST * n : _REST * (n + 1)] + _FIRST[_END * n : _END * (n + 1)] + _SECOND[_END * n : _END * (n + 1)]

@@ -54,7 +54,6 @@ class FoldedUnit(wiring.Component):
     sweep: rules whose counts so far are to be reported, for ``reason``, and forgotten if ``final``: a sweep begins;
         like ``change`` and ``load_valid`` only while not ``busy``, and no sweep under way
     lossless: packets wait for room for reports, which then are never dropped into the overflow
-    secret: is loaded
     sweeping: a sweep is under way, or the table is being cleared
     busy: the packet has not been counted by all rules
     reports: groups for the host
@@ -115,7 +114,10 @@ class FoldedUnit(wiring.Component):
         with m.Elif(table.counted & table.crossed.any):
             m.d.sync += self.crossing.rules.bit_select(table.threshold_rule, 1).eq(1)
             with m.If(~self.crossing.rules.any()):
-                m.d.sync += [self.crossing.value.eq(table.crossed.value), self.crossing.of_bytes.eq(table.crossed.of_bytes)]
+                m.d.sync += [
+                    self.crossing.value.eq(table.crossed.value),
+                    self.crossing.of_bytes.eq(table.crossed.of_bytes),
+                ]
 
         room, swept = Signal(), Signal()
         self._sweeper(m, table, room, swept, matcher.first | ~(matcher.busy | matcher.o.valid | self.start))
