@@ -21,7 +21,7 @@ from sentinic_hdl.rings.bodies import Bodies
 from sentinic_hdl.rings.reports import Reports
 from sentinic_hdl.rings.select import Select
 from sentinic_hdl.rings.switch import RingSwitch
-from sentinic_hdl.rings.types import RingConfig, copy_shape
+from sentinic_hdl.rings.types import copy_shape
 from sentinic_hdl.rings.writer import Writer
 from sentinic_hdl.slice import Slice
 from sentinic_hdl.stages import SLEEPERS, STAGES
@@ -191,8 +191,6 @@ class Card(wiring.Component):
         self._reports(m, chain, select, writer, store)
         wiring.connect(m, wiring.flipped(self.dma), writer.dma)
 
-        rings = Signal(data.ArrayLayout(RingConfig, profile.rings))
-        m.d.comb += [select.rings.eq(rings), writer.rings.eq(rings)]
         for n, bank in enumerate(ring_banks):
             m.submodules[f"ring_switch{n}"] = switch = RingSwitch()
             m.d.comb += [
@@ -204,7 +202,8 @@ class Card(wiring.Component):
                 bank.status.eq(Cat(writer.fault[n], switch.busy)),
                 bank.descriptor_head.eq(writer.heads[n]),
             ]
-            self._ring(m, rings[n], bank, switch)
+            self._ring(m, select.rings[n], bank, switch)
+            self._ring(m, writer.rings[n], bank, switch)
 
         # --- Interrupt ---
         m.submodules.interrupt = interrupt = Interrupt(profile=profile)
@@ -242,7 +241,7 @@ class Card(wiring.Component):
             profile=profile, widths={name: len(value) for name, value in increments.items()}
         )
         for name, value in increments.items():
-            m.d.comb += counters.increments[snake_case(name)].eq(value)
+            m.d.comb += getattr(counters.increments, snake_case(name)).eq(value)
         m.d.comb += counters.held_less.eq(
             select.fates.as_value().any()
             + ((writer.events.delivered | writer.events.failed) & ~writer.events.of_report)
@@ -277,7 +276,7 @@ class Card(wiring.Component):
             "sample",
             "snap_length",
         ):
-            m.d.comb += config[name].eq(getattr(bank, name))
+            m.d.comb += getattr(config, name).eq(getattr(bank, name))
 
     def _cells_used(self, m, chain, store):
         """Cells of packets on their way: all that are in use but those of SYNs that are held."""

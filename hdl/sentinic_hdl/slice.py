@@ -27,10 +27,10 @@ class Slice(wiring.Component):
             m.d.sync += [self.o.valid.eq(full | self.i.valid), full.eq(0)]
             with m.If(full):
                 m.d.sync += self.o.payload.eq(kept)
-            with m.Else():
+            with m.Elif(self.i.valid):
                 m.d.sync += self.o.payload.eq(self.i.payload)
         with m.Elif(self.i.valid):
             m.d.sync += full.eq(1)
-        with m.If(~full):
+        with m.If(self.i.valid & ~full):
             m.d.sync += kept.eq(self.i.payload)
         return m

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 from sentinic.abi.profiles import Profile
 from sentinic.errors import BuildError
 from sentinic_sim.build import HARNESS, LIBRARY, Design, Progress
+from sentinic_sim.gating import gate_clocks, tell_ticks
+from sentinic_sim.verilog import inline_next_states, share_parts
 
 if TYPE_CHECKING:
     from amaranth.lib import wiring
@@ -88,22 +90,29 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
     Raises :class:`BuildError` with the last lines of the tool that failed.
     """
     progress("Amaranth to Verilog", 0, 1)
-    verilog = work / "card.v"
+    verilog, generated, prefix = work / "card.v", work / "cpp", "Vcard"
     component = _native_top(design, profile, trace=trace)
-    verilog.write_text(_generate_verilog(component))
-    generated = work / "cpp"
-    prefix = "Vcard"
-    translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)
-    defines = [f"-DSN_BEAT_BYTES={profile.beat_bytes}"]
     members = component.signature.members
-    if "awake" in members:
-        clocks = (f"top.SN_PIN(gate_clk, {n}) = awake >> {n} & 1;" for n in range(members["awake"].shape))
-        defines.append(f"-DSN_GATES={' '.join(clocks)}")
-    memories = _clock_memories(generated, prefix)
-    if memories:
-        defines.append("-DSN_CLOCK_MEMORIES=" + ",".join(f"&root.{name}" for name in memories))
+    defines = [f"-DSN_BEAT_BYTES={profile.beat_bytes}"]
+    text = _generate_verilog(component)
     if trace:
         defines.append("-DSN_TRACE")
+        verilog.write_text(text)
+        if "awake" in members:
+            gates = (f"top.SN_PIN(gate_clk, {n}) = awake >> {n} & 1;" for n in range(members["awake"].shape))
+            defines.append(f"-DSN_GATES={' '.join(gates)}")
+        translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)
+    else:
+        defines.append("-DSN_TICKS")
+        text, ticking = gate_clocks(text, TOP)
+        while True:
+            verilog.write_text(tell_ticks(text, TOP, ticking))
+            translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)
+            order = _order_of_clocks(generated, set(ticking))
+            if order == list(ticking):
+                break
+            # Numbered otherwise than foreseen, or what one drives came to nothing: the bits that tell are to be so too.
+            ticking = {clock: ticking[clock] for clock in order}
     recipe = Recipe(
         sources=(HARNESS / "harness.cpp",),
         compile=("-fvisibility=hidden", "-fno-plt", *defines),
@@ -131,7 +140,6 @@ def _native_top(design: Design, profile: Profile, *, trace: bool) -> wiring.Comp
 def _generate_verilog(component: wiring.Component) -> str:
     """The component as Verilog, module ``card``, as Verilator likes it."""
     from sentinic_hdl import emit
-    from sentinic_sim.verilog import inline_next_states, share_parts
 
     return share_parts(inline_next_states(emit.to_verilog(component, TOP, attributes=False)))
 
@@ -165,12 +173,21 @@ def translate(verilog: Path, generated: Path, *flags: str, trace: bool, progress
     _run(command, "Verilator", VERILATOR_ROOT=str(root))
 
 
-def _clock_memories(generated: Path, prefix: str) -> list[str]:
-    """The members in which the model keeps its clocks' last levels; none if it keeps others that way."""
-    header = (generated / f"{prefix}___024root.h").read_text()
-    found = sorted(set(re.findall(r"\b__Vtrigprevexpr\w+", header)))
-    clock = re.compile(r"__Vtrigprevexpr___TOP__(gate_clk___05F\d+|clk)__0")
-    return found if all(clock.fullmatch(name) for name in found) else []
+def _order_of_clocks(generated: Path, clocks: set[str]) -> list[str]:
+    """In what order the model has its clocks' triggers, which the harness sets itself (model.h).
+
+    Raises :class:`BuildError` if the model evaluates otherwise than the harness has it: then Verilator has changed.
+    """
+    code = "".join(path.read_text() for path in generated.glob("*.cpp"))
+    order = dict(re.findall(r"trigger index (\d+) is active: @\(posedge (\S+?)\)\\n", code))
+    found = [order.get(str(n), "") for n in range(len(order))]
+    if not set(found) <= clocks or len(set(found)) != len(found):
+        raise BuildError(f"Verilator evaluates by other clocks than the model has: {sorted(set(found) - clocks)}")
+    for body in re.findall(r"^void \w+___ico_sequent\w+\([^;]*?\) \{\n(.*?)^\}", code, re.MULTILINE | re.DOTALL):
+        assigned = body.partition("// Body\n")[2]
+        if not re.fullmatch(r"\s*(vlSelfRef\.clk = vlSymsp->TOP\.gate_clk___05F\w+;\s*)*", assigned):
+            raise BuildError(f"Verilator evaluates something between two clocks: {assigned.strip()[:200]}")
+    return found
 
 
 def assemble(recipe: Recipe, generated: Path, target: Path, *, compiler: str, progress: Progress) -> None:

@@ -3,10 +3,12 @@
 import re
 from collections import Counter
 
-__all__ = ["inline_next_states", "share_parts"]
+__all__ = ["INSTANCE", "MODULE", "inline_next_states", "share_parts"]
 
-
-_MODULE = re.compile(r"^module .*?^endmodule\n", re.MULTILINE | re.DOTALL)
+#: A module, and its name as an instance writes it.
+MODULE = re.compile(r"^module (\S+) ?\(.*?^endmodule\n", re.MULTILINE | re.DOTALL)
+#: An instance: its module, its name and its connections.
+INSTANCE = re.compile(r"^  (\S+) +(\S+ ?) ?\(\n((?:    \.\S+ *\(.*\),?\n)+)  \);\n", re.MULTILINE)
 _REGISTER = re.compile(r"^  always @\(posedge (\S+)\)\n    (\S+) +<= (\\\$\d+ );\n", re.MULTILINE)
 _NEXT = re.compile(
     r"^  always @\* begin\n    if \(\\\$auto\S+ \) begin end\n((?:    .*\n)*?)  end\n",
@@ -24,7 +26,7 @@ def inline_next_states(text: str) -> str:
     ``always @(posedge clk) if (reset) q <= 0; else if (enable) q <= d;`` it makes branches, and a stage without a
     packet costs little. Blocks of any other form are left as they are.
     """
-    return _MODULE.sub(lambda match: _inline_module(match[0]), text)
+    return MODULE.sub(lambda match: _inline_module(match[0]), text)
 
 
 def _inline_module(module: str) -> str:

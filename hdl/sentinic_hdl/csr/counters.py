@@ -3,7 +3,7 @@
 from amaranth.hdl import Array, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from sentinic.abi.counters import counter_names
@@ -41,7 +41,7 @@ class CounterBank(wiring.Component):
         super().__init__(
             {
                 "bus": In(CsrBus()),
-                "increments": In(data.StructLayout({_member(name): widths[name] for name in self._names})),
+                "increments": In(wiring.Signature({_member(name): Out(widths[name]) for name in self._names})),
                 "held_less": In(2),
             }
         )
@@ -70,7 +70,7 @@ class CounterBank(wiring.Component):
         # In this round, and in the one before.
         asides = []
         for name in self._names:
-            step = self.increments[_member(name)]
+            step = getattr(self.increments, _member(name))
             shape = unsigned(len(step) + index_bits)
             if name == "held":
                 step = step - self.held_less

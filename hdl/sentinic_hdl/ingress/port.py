@@ -86,16 +86,17 @@ class IngressPort(wiring.Component):
         beat_last = Signal()
         beat_count = Signal(range(beat_bytes + 1))
         beat_user = Signal(MacUser)
-        m.d.sync += [
-            beat_valid.eq(self.mac.tvalid & self.mac.tready),
-            beat.eq(self.mac.tdata),
-            beat_last.eq(self.mac.tlast),
-            beat_user.eq(self.mac.tuser),
-        ]
+        m.d.sync += beat_valid.eq(self.mac.tvalid & self.mac.tready)
         # ``tkeep`` is contiguous from byte 0: the byte count is the position of the first zero.
         count = Signal.like(beat_count)
-        m.d.comb += count.eq(_leading_ones(self.mac.tkeep, beat_bytes))
-        m.d.sync += beat_count.eq(count)
+        with m.If(self.mac.tvalid):
+            m.d.comb += count.eq(_leading_ones(self.mac.tkeep, beat_bytes))
+            m.d.sync += [
+                beat.eq(self.mac.tdata),
+                beat_last.eq(self.mac.tlast),
+                beat_user.eq(self.mac.tuser),
+                beat_count.eq(count),
+            ]
 
         used = Signal(address_bits + 1)
         m.d.comb += used.eq(written - read)

@@ -69,7 +69,7 @@ class Select(wiring.Component):
                 "report_lost": Out(1),
                 "o": Out(stream.Signature(copy_shape(profile))),
                 "release": Out(stream.Signature(release_shape(profile))),
-                "rings": In(data.ArrayLayout(RingConfig, profile.rings)),
+                "rings": In(RingConfig()).array(profile.rings),
                 "fault": In(profile.rings),
                 "congested": In(1),
                 "busy": In(1),
@@ -128,7 +128,7 @@ class Select(wiring.Component):
                 snap.eq(Mux(self.rings[n].snap_length < MIN_SNAP_BYTES, MIN_SNAP_BYTES, self.rings[n].snap_length)),
                 length.eq(Mux(self.i.p.info.length < snap, self.i.p.info.length, snap)),
             ]
-            with m.If(self.i.ready):
+            with m.If(self.i.ready & self.i.valid):
                 m.d.sync += [
                     captured.eq(length),
                     slots.eq(HEADROOM // SLOT_ALIGNMENT + ((length + SLOT_ALIGNMENT - 1) >> 6)),
@@ -139,14 +139,20 @@ class Select(wiring.Component):
         wanted = taken_bytes, taken_slots, taken_bare
         # A packet that waits here is not for a ring that was switched off meanwhile, nor for what it is switched on as.
         enabled = Cat(self.rings[n].enable for n in rings)
+        here, crossed = Signal(profile.rings), Signal(profile.rings)
         m.d.comb += match.eq(matched & enabled)
         m.d.sync += matched.eq(match)
         with m.If(self.i.ready):
+            m.d.sync += meta_valid.eq(self.i.valid)
+        with m.If(self.i.ready & self.i.valid):
+            m.d.comb += [
+                here.eq(Mux(self.i.p.kind == Kind.VOID, 0, Cat(matches) | crossings)),
+                crossed.eq(crossings),
+            ]
             m.d.sync += [
-                meta_valid.eq(self.i.valid),
                 meta.eq(self.i.payload),
-                matched.eq(Mux(self.i.p.kind == Kind.VOID, 0, Cat(matches) | crossings)),
-                told.eq(crossings),
+                matched.eq(here),
+                told.eq(crossed),
                 ended.eq(self.i.p.kind == Kind.VOID),
                 unanswered.eq(given & Cat(self.i.p.reason == reason for reason in UNANSWERED).any()),
             ]
@@ -188,11 +194,12 @@ class Select(wiring.Component):
         # Through a register: once offered, a packet stays given up, even if a ring has room again meanwhile.
         m.d.comb += release_ready.eq(~self.release.valid | self.release.ready)
         with m.If(release_ready):
-            m.d.sync += [
-                self.release.valid.eq(meta_valid & ~hold & ~taking.any()),
-                self.release.p.cell.eq(meta.cell),
-                self.release.p.cells.eq(cells_of(profile, meta.info.length)),
-            ]
+            m.d.sync += self.release.valid.eq(meta_valid & ~hold & ~taking.any())
+            with m.If(meta_valid):
+                m.d.sync += [
+                    self.release.p.cell.eq(meta.cell),
+                    self.release.p.cells.eq(cells_of(profile, meta.info.length)),
+                ]
 
         report_copy, report_chosen, report_rest, report_taken, place_ready = self._report(m, room)
         m.d.comb += copy_ready.eq(place_ready & ~report_copy)
@@ -306,8 +313,9 @@ class Select(wiring.Component):
         ]
         report, chosen = self.report.p, source["ring"]
         with m.If(source["ready"]):
+            m.d.sync += placed.eq(source["valid"])
+        with m.If(source["ready"] & source["valid"]):
             m.d.sync += [
-                placed.eq(source["valid"]),
                 copy.meta.eq(meta),
                 copy.ring.eq(chosen),
                 copy.captured.eq(Array(taken_bytes)[chosen]),
@@ -340,8 +348,9 @@ class Select(wiring.Component):
             start.eq(Mux(offset > mask, (head | mask) + 1, head)),
         ]
         with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += self.o.valid.eq(placed)
+        with m.If(forward):
             m.d.sync += [
-                self.o.valid.eq(placed),
                 self.o.payload.eq(copy),
                 self.o.p.slot.eq(start & mask),
                 self.o.p.lost.eq(Array(since)[copy.ring]),

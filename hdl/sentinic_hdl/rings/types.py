@@ -1,6 +1,7 @@
 """What travels between the parts of dispatch."""
 
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 
 from sentinic.abi.profiles import Profile
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
@@ -10,26 +11,31 @@ from sentinic_hdl.store import read_shape
 SLOT_BITS = 26
 
 
-class RingConfig(data.Struct):
-    """The registers of one ring; see ``sentinic.abi.registers.RING``."""
+class RingConfig(wiring.Signature):
+    """The registers of one ring, each a signal of its own; see ``sentinic.abi.registers.RING``."""
 
-    enable: 1
-    start: 1  # for one cycle before ``enable`` rises: the ring begins anew
-    descriptor_base: 64
-    descriptor_mask: 24
-    data_base: 64
-    data_mask: SLOT_BITS
-    descriptor_tail: 32
-    data_tail: SLOT_BITS
-    filter_ports: 4
-    filter_protocols: 16
-    filter_verdicts: 16
-    sample: 16
-    snap_length: LENGTH_BITS
-    spread_count: 7
-    spread_index: 7
-    reports: 1  # reports of statistics are for this ring
-    crossings: 1  # so are packets that cross a threshold, whatever it filters or samples
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "enable": Out(1),
+                "start": Out(1),  # for one cycle before ``enable`` rises: the ring begins anew
+                "descriptor_base": Out(64),
+                "descriptor_mask": Out(24),
+                "data_base": Out(64),
+                "data_mask": Out(SLOT_BITS),
+                "descriptor_tail": Out(32),
+                "data_tail": Out(SLOT_BITS),
+                "filter_ports": Out(4),
+                "filter_protocols": Out(16),
+                "filter_verdicts": Out(16),
+                "sample": Out(16),
+                "snap_length": Out(LENGTH_BITS),
+                "spread_count": Out(7),
+                "spread_index": Out(7),
+                "reports": Out(1),  # reports of statistics are for this ring
+                "crossings": Out(1),  # so are packets that cross a threshold, whatever it filters or samples
+            }
+        )
 
 
 def copy_shape(profile: Profile) -> data.StructLayout:

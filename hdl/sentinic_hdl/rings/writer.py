@@ -69,7 +69,7 @@ class Writer(wiring.Component):
                 "read": Out(stream.Signature(ask_shape(profile))),
                 "body": In(stream.Signature(profile.data_width)),
                 "dma": Out(AxiWrite(profile.data_width)),
-                "rings": In(data.ArrayLayout(RingConfig, profile.rings)),
+                "rings": In(RingConfig()).array(profile.rings),
                 "fault": Out(profile.rings),
                 "heads": Out(data.ArrayLayout(32, profile.rings)),
                 "events": Out(WriterEvents),

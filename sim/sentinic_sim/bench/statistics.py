@@ -35,11 +35,15 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
             before = device.snapshot()
             device.transport.send(minimum_frames(frames, flows))
             device.transport.step()
-            counters = device.snapshot()
+            # Packets that no ring wants move nothing that the transport sees.
+            while (counters := device.snapshot())["held"]:
+                device.transport.step()
             cycles = sum(
                 counters[f"ingress.{kind}_cycles"] - before[f"ingress.{kind}_cycles"] for kind in ("busy", "stall")
             )
-            assert counters["filtered"] == frames, counters
+            # What a card that is not for this rate could not take in, it has dropped before the rules.
+            passed = counters["filtered"]
+            assert passed == frames or profile.folded_statistics, counters
             stage.replace([])
             stage.settle()
             while (after := device.snapshot())["reports"] > counters["reports"]:
@@ -49,12 +53,12 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
             descriptors, data = ring.poll()
             groups = read_reports(descriptors[are_reports(descriptors)], data).groups
         packets = int(groups["packets"].sum())
-        assert packets == rules * frames, f"{packets} packets in {len(groups)} reports of {rules} rules on {frames}"
+        assert packets == rules * passed, f"{packets} packets in {len(groups)} reports of {rules} rules on {passed}"
         overflow = int(groups["packets"][groups["flags"] & 16 != 0].sum())
         table.add(
             f"{profile.name}: {rules} rules hit by every 64-byte frame, {what}",
-            cycles / frames,
+            cycles / passed,
             "cycles/frame",
-            f"{frames:,} frames back to back; {100 * overflow / packets:.1f} % of the counts went into overflows",
-            want="1" if profile.name == "wide" else "",
+            f"{passed:,} of {frames:,} frames back to back; {100 * overflow / packets:.1f} % of counts in overflows",
+            want="1" if profile.name == "wide" else "below 42 (1 Gbit/s)",
         )

@@ -21,6 +21,7 @@ class Profile:
     stages: what packets meet between parser and dispatch, in that order
     statistics_rules, statistics_rules_a_table: rules, and how many of them share a table, one after another
     statistics_groups, statistics_ways: records of all tables, and records a set
+    folded_statistics: one packet and rule at a time, in beats, instead of a rule a cycle
     report_frames: reports that may wait for dispatch
     syn_attempts, syn_ways: attempts that SYN offload holds, and records a set
     """
@@ -41,6 +42,7 @@ class Profile:
     statistics_rules_a_table: int = 1
     statistics_groups: int = 0
     statistics_ways: int = 2
+    folded_statistics: bool = False
     report_frames: int = 4
     syn_attempts: int = 0
     syn_ways: int = 4
@@ -96,9 +98,11 @@ BOARD = Profile(
     metas=64,
     port_fifo_bytes=16384,
     folded_parser=True,
+    stages=("statistics", "passthrough"),
     statistics_rules=4,
     statistics_rules_a_table=4,
     statistics_groups=1024,
     statistics_ways=2,
+    folded_statistics=True,
 )
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (WIDE, BOARD)}

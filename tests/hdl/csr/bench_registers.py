@@ -210,11 +210,8 @@ class CounterBench(RegisterBench):
             self.history.append(tuple(self.sums))
             steps = [r.getrandbits(width) if r.random() < self.share else 0 for width in self.widths]
             less = r.randint(0, min(3, self.sums[held]))
-            number, at = 0, 0
-            for step, width in zip(steps, self.widths, strict=True):
-                number |= step << at
-                at += width
-            dut.registers__counters__increments.value = number
+            for name, step in zip(self.names, steps, strict=True):
+                getattr(dut, f"registers__counters__increments__{name.replace('.', '_')}").value = step
             dut.registers__counters__held_less.value = less
 
     async def copied(self) -> tuple[int, ...]:

@@ -67,7 +67,7 @@ class SelectBench(Bench):
     def __init__(self, dut, rings: list[Watched], *, pause: bool = False, **options):
         super().__init__(dut, **options)
         self.meta, self.copy = Packed(PacketMeta), Packed(copy_shape(self.profile))
-        self.config, self.released = Packed(RingConfig), Packed(release_shape(self.profile))
+        self.released = Packed(release_shape(self.profile))
         self.rings = rings
         self.packets: deque[Packet] = deque()  # on their way, or not looked at yet
         self.number = 0
@@ -96,9 +96,10 @@ class SelectBench(Bench):
         await self.open()
 
     def drive(self, **values: int) -> None:
-        width = len(self.dut.select__rings) // self.profile.rings
-        number = sum(self.config.pack(watched.config | values) << n * width for n, watched in enumerate(self.rings))
-        self.dut.select__rings.value = number
+        for n, watched in enumerate(self.rings):
+            config = watched.config | values
+            for name in RingConfig().members:
+                getattr(self.dut, f"select__rings__{n}__{name}").value = config.get(name, 0)
         self.dut.select__fault.value = sum(watched.faulted << n for n, watched in enumerate(self.rings))
 
     def send(self, count: int) -> None:

@@ -9,15 +9,19 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.sim import Simulator
 
-from sentinic.abi.profiles import BOARD
+from sentinic.abi.profiles import BOARD, Profile
 from sentinic.abi.registers import STATISTICS
 from sentinic.abi.statistics import FIELD_WORDS, ReportFlag, field
 from sentinic_hdl.stages.statistics import Statistics
 
-#: Two rules a table, one table; so small that groups leave all the time.
-PROFILE = replace(
+# A component that refuses its parameters is never elaborated.
+pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+
+#: Two rules a table, one table; so small that groups leave all the time.  Both schedules do the same.
+SMALL = replace(
     BOARD, statistics_rules=2, statistics_rules_a_table=2, statistics_groups=16, statistics_ways=2, name="small"
 )
+SCHEDULES = {"folded": SMALL, "pipelined": replace(SMALL, folded_statistics=False)}
 LIMIT = 20_000
 
 
@@ -45,6 +49,11 @@ class Rule:
     threshold_packets: int = 0
 
 
+@pytest.fixture(params=list(SCHEDULES))
+def profile(request: pytest.FixtureRequest) -> Profile:
+    return SCHEDULES[request.param]
+
+
 def words(values: dict[str, int]) -> list[int]:
     total = sum(value << field(name).lsb for name, value in values.items())
     return [total >> 32 * n & 0xFFFF_FFFF for n in range(FIELD_WORDS)]
@@ -57,12 +66,22 @@ def ones(*names: str) -> dict[str, int]:
 class Bench:
     """The stage between a source and a sink that stall at random, with its registers at hand."""
 
-    def __init__(self, *, seed: int, idle: float = 0.0, busy: float = 0.0, lossless: bool = True, slow: float = 0.0):
-        self.stage = Statistics(PROFILE)
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        seed: int,
+        idle: float = 0.0,
+        busy: float = 0.0,
+        lossless: bool = True,
+        slow: float = 0.0,
+    ):
+        self.stage = Statistics(profile)
         self.random = random.Random(seed)
         self.idle, self.busy, self.slow, self.lossless = idle, busy, slow, lossless
         self.out: list[tuple[int, int, int]] = []
         self.reports: list[dict[str, int]] = []
+        self.cycles = 0
 
     def run(self, drive: Callable) -> None:
         simulator = Simulator(self.stage)
@@ -81,6 +100,7 @@ class Bench:
                 if valid and ready:
                     crossing = payload.crossing
                     self.out.append((int(payload.info.timestamp), int(crossing.rules), int(crossing.value)))
+                self.cycles += 1
                 ctx.set(self.stage.o.ready, self.random.random() >= self.busy)
 
         async def host(ctx):
@@ -191,9 +211,11 @@ def random_packets(seed: int, count: int, hosts: int, *, step: int = 10) -> list
 
 
 @pytest.mark.parametrize(("idle", "busy", "slow"), [(0, 0, 0), (0.5, 0, 0.5), (0, 0.5, 0.9)])
-def test_every_packet_passes_once_and_counts_in_each_rule(idle: float, busy: float, slow: float) -> None:
-    bench = Bench(seed=3, idle=idle, busy=busy, slow=slow)
-    packets = random_packets(1, 150, 12)
+def test_every_packet_passes_once_and_counts_in_each_rule(
+    profile: Profile, idle: float, busy: float, slow: float
+) -> None:
+    bench = Bench(profile, seed=3, idle=idle, busy=busy, slow=slow)
+    packets = random_packets(1, 100, 12)
 
     async def drive(ctx):
         await bench.set_rule(ctx, 0, Rule({"ip_proto": 17}, ones("source", "destination")))
@@ -222,9 +244,9 @@ def test_every_packet_passes_once_and_counts_in_each_rule(idle: float, busy: flo
     assert not any(report["flags"] & ReportFlag.OVERFLOW for report in bench.reports)
 
 
-def test_what_finds_no_room_is_in_the_overflow_and_nothing_waits() -> None:
-    bench = Bench(seed=4, slow=0.995, lossless=False)
-    packets = [Packet(1000 + n, n + 1, 9) for n in range(300)]
+def test_what_finds_no_room_is_in_the_overflow_and_nothing_waits(profile: Profile) -> None:
+    bench = Bench(profile, seed=4, slow=0.995, lossless=False)
+    packets = [Packet(1000 + n, n + 1, 9) for n in range(150)]
 
     async def drive(ctx):
         await bench.set_rule(ctx, 0, Rule({}, ones("source")))
@@ -238,12 +260,12 @@ def test_what_finds_no_room_is_in_the_overflow_and_nothing_waits() -> None:
     assert len(bench.out) == len(packets)
     overflow = [report for report in bench.reports if report["flags"] & ReportFlag.OVERFLOW]
     assert overflow
-    assert sum(report["packets"] for report in bench.reports) == 300
-    assert sum(report["bytes"] for report in bench.reports) == 300 * 60
+    assert sum(report["packets"] for report in bench.reports) == 150
+    assert sum(report["bytes"] for report in bench.reports) == 150 * 60
 
 
-def test_intervals_are_those_of_the_clock_and_their_sums_exact() -> None:
-    bench = Bench(seed=5)
+def test_intervals_are_those_of_the_clock_and_their_sums_exact(profile: Profile) -> None:
+    bench = Bench(profile, seed=5)
     interval = 1000
     packets = random_packets(2, 200, 5, step=90)
     packets += [replace(packet, timestamp=packet.timestamp + 123_456) for packet in packets[:50]]
@@ -266,8 +288,8 @@ def test_intervals_are_those_of_the_clock_and_their_sums_exact() -> None:
     assert told == wanted
 
 
-def test_both_directions_make_one_group_of_a_bidirectional_rule() -> None:
-    bench = Bench(seed=6)
+def test_both_directions_make_one_group_of_a_bidirectional_rule(profile: Profile) -> None:
+    bench = Bench(profile, seed=6)
     packets = [
         Packet(1, 5, 3, 1000, 80),
         Packet(2, 3, 5, 80, 1000),
@@ -290,8 +312,8 @@ def test_both_directions_make_one_group_of_a_bidirectional_rule() -> None:
     assert groups[key_of(ends | {"source": 4})]["packets"] == 1
 
 
-def test_a_rule_changed_in_traffic_loses_and_doubles_nothing() -> None:
-    bench = Bench(seed=7)
+def test_a_rule_changed_in_traffic_loses_and_doubles_nothing(profile: Profile) -> None:
+    bench = Bench(profile, seed=7)
     packets = random_packets(3, 240, 6)
 
     async def drive(ctx):
@@ -311,8 +333,8 @@ def test_a_rule_changed_in_traffic_loses_and_doubles_nothing() -> None:
     assert all(abs(told[generation] - 60) <= 1 for generation in range(1, 5)), told
 
 
-def test_the_packet_that_crosses_a_threshold_says_so_once_an_interval() -> None:
-    bench = Bench(seed=8)
+def test_the_packet_that_crosses_a_threshold_says_so_once_an_interval(profile: Profile) -> None:
+    bench = Bench(profile, seed=8)
     packets = [Packet(1000 + n, 7 + n % 2, 9) for n in range(40)]
     packets += [replace(packet, timestamp=packet.timestamp + 100_000) for packet in packets]
 
@@ -325,3 +347,43 @@ def test_the_packet_that_crosses_a_threshold_says_so_once_an_interval() -> None:
     bench.run(drive)
     crossed = [(timestamp, rules, value) for timestamp, rules, value in bench.out if rules]
     assert crossed == [(1008, 2, 5), (1009, 2, 5), (101_008, 2, 5), (101_009, 2, 5)]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_packet_that_hits_four_rules_takes_less_than_a_gigabits_smallest_frames_leave(both: bool) -> None:
+    profile = replace(SMALL, statistics_rules=4, statistics_rules_a_table=4, statistics_groups=64)
+    bench = Bench(profile, seed=9, lossless=False)
+    # Each in a new group, and turned round if rules may.
+    packets = [Packet(1000 + n, 1 << 100 | n, 9) for n in range(20)]
+    cycles = []
+
+    async def drive(ctx):
+        for number in range(4):
+            await bench.set_rule(ctx, number, Rule({}, ones("source", "destination"), bidirectional=both))
+        await bench.rest(ctx)
+        before = bench.cycles
+        await bench.send(ctx, packets)
+        cycles.append(bench.cycles - before - 30)
+        for number in range(4):
+            await bench.remove(ctx, number)
+        await ctx.tick().repeat(400)
+
+    bench.run(drive)
+    # 84 bytes on the wire, at 62.5 MHz.
+    assert cycles[0] / len(packets) <= (40 if both else 30)
+    assert sum(report["packets"] for report in bench.reports) == 4 * len(packets)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"statistics_rules": 17}, "statistics_rules must be 1..16, not 17"),
+        ({"statistics_rules": 0}, "statistics_rules must be 1..16, not 0"),
+        ({"statistics_rules": 6}, "statistics_rules_a_table must divide the 6 rules, not be 4"),
+        ({"statistics_rules": 8, "folded_statistics": True}, "statistics_rules_a_table must be 8, all, not 4"),
+        ({"statistics_ways": 4, "folded_statistics": True}, "statistics_ways must be 2, not 4"),
+    ],
+)
+def test_a_profile_that_cannot_be_built_is_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Statistics(replace(BOARD, **changes))

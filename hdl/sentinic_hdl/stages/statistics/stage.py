@@ -1,5 +1,8 @@
 """The statistics stage: packets pass it unchanged; rules count them in groups and tell of thresholds."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
@@ -7,30 +10,36 @@ from amaranth.lib.wiring import In, Out
 
 from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import STATISTICS
-from sentinic.abi.statistics import FIELD_WORDS, ReportFlag
+from sentinic.abi.statistics import FIELD_WORDS
 from sentinic_hdl.csr.bank import RegisterBank
+from sentinic_hdl.csr.file import RegisterFile, split
 from sentinic_hdl.meta import Crossing, PacketMeta
 from sentinic_hdl.parts import part
 from sentinic_hdl.stages.base import StageSignature
-from sentinic_hdl.stages.statistics.intervals import Intervals
+from sentinic_hdl.stages.statistics.changes import Changes
+from sentinic_hdl.stages.statistics.folded import FoldedUnit
 from sentinic_hdl.stages.statistics.table import secret_bits
 from sentinic_hdl.stages.statistics.types import Sample, report_shape, sample_of
 from sentinic_hdl.stages.statistics.unit import LATENCY, Unit
 
 #: Packets inside: more than there are cycles from entry to exit.
 DEPTH = 16
-#: Cycles without a packet after which time alone may end an interval, and how much later than its end.
-QUIET_CYCLES = 4096
-GRACE_NS = 1 << 20
 
 
 class Statistics(wiring.Component):
     """Counts packets by rules; one packet a cycle, or one in as many cycles as rules share a table.
 
     A change of a rule, and the end of an interval, take effect between two packets: the stage lets those inside leave,
-    some ten cycles, and goes on, at the end of an interval after two more cycles a rule (:class:`Intervals`).  What was
+    some ten cycles, and goes on, at the end of an interval after two more cycles a rule (:class:`Changes`).  What was
     counted before then is reported by a sweep of the table, while packets pass.  A change waits for the sweep before to
     end.
+
+    With ``folded_statistics`` a packet takes as many cycles as :class:`FoldedUnit` says, and a change 128 more.
+
+    Parameters
+    ----------
+    profile: ``folded_statistics`` chooses the schedule
+    clock_gates: units that sleep have a clock each; those of the folded schedule never sleep
 
     Members as in :class:`StageSignature`, and
 
@@ -41,37 +50,136 @@ class Statistics(wiring.Component):
     """
 
     def __init__(self, profile: Profile, clock_gates: bool = False):
-        self._profile, self._clock_gates = profile, clock_gates
-        self.gates = profile.statistics_rules // profile.statistics_rules_a_table
+        rules, shared = profile.statistics_rules, profile.statistics_rules_a_table
+        most = Crossing.as_shape()["rules"].width
+        if not 1 <= rules <= most:
+            raise ValueError(f"statistics_rules must be 1..{most}, not {rules}")
+        if shared < 1 or rules % shared:
+            raise ValueError(f"statistics_rules_a_table must divide the {rules} rules, not be {shared}")
+        if profile.folded_statistics and shared != rules:
+            raise ValueError(f"statistics_rules_a_table must be {rules}, all, not {shared}")
+        if profile.folded_statistics and profile.statistics_ways != 2:
+            raise ValueError(f"statistics_ways must be 2, not {profile.statistics_ways}")
+        self._profile = profile
+        self._clock_gates = clock_gates and not profile.folded_statistics
+        self.gates = rules // shared if self._clock_gates else 0
         super().__init__(
             {
                 **StageSignature().members,
                 "time": In(64),
                 "lossless": In(1),
                 "reports": Out(stream.Signature(report_shape(profile))),
-                **({"awake": Out(self.gates), "gate_clk": In(1).array(self.gates)} if clock_gates else {}),
+                **({"awake": Out(self.gates), "gate_clk": In(1).array(self.gates)} if self._clock_gates else {}),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         profile = self._profile
-        rules, shared = profile.statistics_rules, profile.statistics_rules_a_table
-        tables = rules // shared
+        rules = profile.statistics_rules
+        m.submodules.changes = changes = Changes(rules=rules, settle=1 if profile.folded_statistics else LATENCY + 2)
+        registers, staged = split(STATISTICS, "hash_key0") if profile.folded_statistics else (STATISTICS, None)
+        m.submodules.bank = bank = RegisterBank(block=registers)
+        pending, sweeping = Signal(), Signal()
+        m.d.comb += [
+            changes.valid.eq(self.i.valid),
+            changes.timestamp.eq(self.i.p.info.timestamp),
+            changes.time.eq(self.time),
+            changes.lossless.eq(self.lossless),
+            changes.ask.eq(bank.apply_strobe),
+            changes.rule.eq(bank.rule),
+            changes.length.eq(Cat(bank.interval_low, bank.interval_high)),
+            changes.sweeping.eq(sweeping),
+            bank.status.eq(Cat(pending, sweeping)),
+            bank.shape.eq(
+                rules | (profile.statistics_groups.bit_length() - 1) << 8 | profile.statistics_rules_a_table << 16
+            ),
+        ]
+        if profile.folded_statistics:
+            m.submodules.file = file = RegisterFile(block=staged)
+            self._share_bus(m, bank.bus, file.bus)
+            self._folded(m, bank, file, changes, pending, sweeping)
+        else:
+            wiring.connect(m, wiring.flipped(self.bus), bank.bus)
+            m.d.comb += pending.eq(changes.pending)
+            self._pipelined(m, platform, bank, changes, sweeping)
+        return m
+
+    def _share_bus(self, m, *windows):
+        for window in windows:
+            m.d.comb += [
+                getattr(window, name).eq(getattr(self.bus, name))
+                for name in ("address", "access", "read", "write", "write_data")
+            ]
+        m.d.comb += [
+            self.bus.hit.eq(Cat(window.hit for window in windows).any()),
+            self.bus.read_data.eq(reduce(or_, (window.read_data for window in windows))),
+        ]
+
+    def _folded(self, m, bank, file, changes, pending, sweeping):
+        """One packet inside, in a register; what changes is loaded word by word."""
+        m.submodules.unit = unit = FoldedUnit(profile=self._profile)
+        held, full, done = Signal(PacketMeta), Signal(), Signal()
+        # Two half words of each word of the file.
+        loading, half = Signal(), Signal(range(2 * file.words))
+        sample = Signal(Sample)
+        m.d.comb += [
+            sample_of(held, sample),
+            done.eq(full & ~unit.busy),
+            self.i.ready.eq((~full | (done & self.o.ready)) & ~changes.stop & ~loading),
+            self.o.valid.eq(done),
+            self.o.payload.eq(held),
+            self.o.p.crossing.eq(unit.crossing),
+            unit.start.eq(self.i.valid & self.i.ready),
+            unit.i.eq(sample),
+            unit.enabled.eq(changes.enabled),
+            unit.lossless.eq(self.lossless),
+        ]
+        with m.If(unit.start):
+            m.d.sync += [held.eq(self.i.payload), full.eq(1)]
+        with m.Elif(self.o.ready & done):
+            m.d.sync += full.eq(0)
+
+        m.d.comb += [
+            changes.between.eq(~unit.busy & ~loading),
+            sweeping.eq(unit.sweeping | file.clearing),
+            pending.eq(changes.pending | loading),
+            unit.change.eq(changes.change),
+            unit.sweep.eq(changes.sweep),
+            unit.reason.eq(changes.reason),
+            unit.final.eq(changes.final),
+            unit.flags.eq(bank.rule_flags),
+            unit.thresholds.packets.eq(Cat(bank.threshold_packets_low, bank.threshold_packets_high)),
+            unit.thresholds.bytes.eq(Cat(bank.threshold_bytes_low, bank.threshold_bytes_high)),
+            unit.generation.eq(bank.generation),
+            file.word.eq(half[1:]),
+            Cat(unit.load.half, unit.load.kind).eq(half),
+            unit.load.data.eq(file.data.word_select(half[0], len(unit.load.data))),
+            unit.load_valid.eq(loading & file.granted),
+        ]
+        with m.If(changes.change.any()):
+            m.d.sync += loading.eq(1)
+            for n in range(len(changes.change)):
+                with m.If(changes.change[n]):
+                    m.d.sync += unit.load_rule.eq(n)
+        with m.If(unit.load_valid):
+            m.d.sync += half.eq(half + 1)
+            with m.If(half.all()):
+                m.d.sync += loading.eq(0)
+        wiring.connect(m, unit.reports, wiring.flipped(self.reports))
+
+    def _pipelined(self, m, platform, bank, changes, sweeping):
+        """A packet a cycle and rule of a table; what changes, changes in one cycle."""
+        profile = self._profile
+        shared = profile.statistics_rules_a_table
+        tables = profile.statistics_rules // shared
         sets = profile.statistics_groups // tables // profile.statistics_ways
-        asked, asked_rule = Signal(3), Signal(8)  # set, remove, report
-        asked_set = asked[0]
-        m.submodules.bank = bank = RegisterBank(block=STATISTICS)
-        wiring.connect(m, wiring.flipped(self.bus), bank.bus)
         gated = self._clock_gates
         units = [
             Unit(profile=profile, rules=shared, sets=sets, ways=profile.statistics_ways, clock_gated=gated)
             for _ in range(tables)
         ]
         secret = Cat(getattr(bank, f"hash_key{n}") for n in range(16))[: secret_bits(sets)]
-        enabled = [Signal(name=f"enabled{n}") for n in range(rules)]
-        change, sweep = Signal(rules), Signal(rules)
-        reason, final = Signal(8), Signal()
         for n, unit in enumerate(units):
             clock = self.gate_clk[n] if gated else None
             m.submodules[f"unit{n}"] = part(platform, "statistics_unit", unit, clock=clock)
@@ -79,7 +187,7 @@ class Statistics(wiring.Component):
             m.d.comb += [
                 unit.secret.eq(secret),
                 unit.lossless.eq(self.lossless),
-                unit.change.eq(change[mine]),
+                unit.change.eq(changes.change[mine]),
                 unit.flags.eq(bank.rule_flags),
                 *(
                     getattr(unit, name)[k].eq(getattr(bank, f"{name}{k}"))
@@ -91,9 +199,9 @@ class Statistics(wiring.Component):
                 unit.thresholds[2].eq(bank.threshold_bytes_low),
                 unit.thresholds[3].eq(bank.threshold_bytes_high),
                 unit.generation.eq(bank.generation),
-                unit.sweep.eq(sweep[mine]),
-                unit.reason.eq(reason),
-                unit.final.eq(final),
+                unit.sweep.eq(changes.sweep[mine]),
+                unit.reason.eq(changes.reason),
+                unit.final.eq(changes.final),
             ]
             m.d.comb += [
                 unit.wake.eq(unit.valid | unit.change.any() | unit.sweep.any()),
@@ -102,7 +210,6 @@ class Statistics(wiring.Component):
             if gated:
                 m.d.comb += self.awake[n].eq(unit.awake)
 
-        # --- Packets ---
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
         m.submodules.results = results = SyncFIFOBuffered(width=Crossing.as_shape().size, depth=DEPTH)
         sample = Signal(Sample)
@@ -110,23 +217,25 @@ class Statistics(wiring.Component):
         turn = Signal(range(max(2, shared)))
         open_gate, going = Signal(), Signal()
         last_turn = turn == shared - 1
-        stopping = Signal()
         m.d.comb += [
             open_gate.eq(
                 metas.w_rdy
-                & ~stopping
+                & ~changes.stop
                 & ~Cat(unit.gap for unit in units).any()
                 & (~self.lossless | Cat(unit.room for unit in units).all())
             ),
             going.eq(self.i.valid & ((turn != 0) | open_gate)),
             self.i.ready.eq(((turn != 0) | open_gate) & last_turn),
+            changes.between.eq(turn == 0),
+            sweeping.eq(Cat(unit.sweeping for unit in units).any()),
             metas.w_data.eq(self.i.payload),
             metas.w_en.eq(going & last_turn),
         ]
         with m.If(going):
             m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
         for n, unit in enumerate(units):
-            wanted = Cat(enabled[n * shared : (n + 1) * shared]).bit_select(turn, 1) if shared > 1 else enabled[n]
+            mine = changes.enabled[n * shared : (n + 1) * shared]
+            wanted = mine.bit_select(turn, 1) if shared > 1 else mine
             m.d.comb += [unit.valid.eq(going & wanted), unit.rule.eq(turn), unit.i.eq(sample)]
         self._crossings(m, units, going, results, shared)
         both = metas.r_rdy & results.r_rdy
@@ -137,66 +246,7 @@ class Statistics(wiring.Component):
             metas.r_en.eq(both & self.o.ready),
             results.r_en.eq(both & self.o.ready),
         ]
-
-        # --- Time and changes ---
-        m.submodules.intervals = intervals = Intervals(rules=rules)
-        quiet = Signal(range(QUIET_CYCLES + 1))
-        timed = Signal()
-        with m.If(self.i.valid | stopping):
-            m.d.sync += quiet.eq(0)
-        with m.Elif(quiet != QUIET_CYCLES):
-            m.d.sync += quiet.eq(quiet + 1)
-        m.d.comb += [
-            timed.eq((quiet == QUIET_CYCLES) & ~self.lossless),
-            intervals.now.eq(Mux(self.i.valid, self.i.p.info.timestamp, self.time - GRACE_NS)),
-        ]
-        m.d.comb += [
-            intervals.rule.eq(asked_rule),
-            intervals.length.eq(Mux(asked_set, Cat(bank.interval_low, bank.interval_high), 0)),
-        ]
-        with m.If(bank.apply_strobe.any()):
-            m.d.sync += [asked.eq(bank.apply_strobe), asked_rule.eq(bank.rule)]
-        sweeping = Cat(unit.sweeping for unit in units).any()
-        drained = Signal(range(LATENCY + 3))
-        m.d.comb += [
-            bank.status.eq(Cat(asked.any(), sweeping)),
-            bank.shape.eq(rules | (profile.statistics_groups.bit_length() - 1) << 8 | shared << 16),
-        ]
-        # Registers between the late and what they stop: no packet of the next interval passes meanwhile.
-        late = Signal()
-        m.d.comb += [
-            late.eq((self.i.valid | timed) & intervals.late),
-            stopping.eq(((turn == 0) & (late | asked.any())) | ~intervals.ready),
-        ]
-        with m.If(stopping & (turn == 0)):
-            with m.If(drained != LATENCY + 2):
-                m.d.sync += drained.eq(drained + 1)
-        with m.Else():
-            m.d.sync += drained.eq(0)
-        act = Signal()
-        m.d.comb += act.eq((drained == LATENCY + 2) & ~sweeping & intervals.ready & stopping)
-        m.d.comb += reason.eq(ReportFlag.INTERVAL)
-        with m.If(act):
-            m.d.sync += drained.eq(0)
-            with m.If(asked.any()):
-                m.d.sync += asked.eq(0)
-                m.d.comb += [
-                    final.eq(~asked[2]),
-                    reason.eq(Mux(asked[2], ReportFlag.DEMAND, ReportFlag.FINAL)),
-                    intervals.set.eq(~asked[2] & (asked_rule < rules)),
-                ]
-                for n in range(rules):
-                    with m.If(asked_rule == n):
-                        m.d.comb += [sweep[n].eq(1), change[n].eq(~asked[2])]
-                        with m.If(~asked[2]):
-                            m.d.sync += enabled[n].eq(asked_set)
-            with m.Else():
-                m.d.comb += intervals.advance.eq(1)
-        with m.If(intervals.ended):
-            m.d.comb += sweep.eq(intervals.rules)
-
         self._gather(m, units, shared)
-        return m
 
     def _crossings(self, m, units, going, results, shared):
         """The thresholds that a packet crosses in any of its rules, once all have seen it."""
