@@ -63,6 +63,8 @@ several captures: those of one port follow each other; ports are merged by time.
   name = "web"               match = { tcp_dst = 80, ipv4_dst = "10.0.0.0/8" }
   group = ["ipv4_src/24"]    report_every = "10s"       threshold = { packets = 1000, bytes = 1000000 }
   bidirectional = false      cumulative = false
+  [syn_offload]              connection attempts wait on the card, if it has the stage, until somebody answers
+  enabled = true             timeout = "5s"             of wire time
 
 examples:
   sentinic run capture.pcapng --out out
