@@ -158,8 +158,10 @@ class FoldedTable(wiring.Component):
         first, from_other_end = Signal(64), Signal()
         seen, history = Signal(2 * _KINDS), Signal(_CODE_BITS * HISTORY_EVENTS)
 
+        # A packet's record is of the packet's rule, which is known before the record has been read.
         lasting = Signal()
-        m.d.comb += lasting.eq(self.cumulative.bit_select(rule, 1) & ~self.final.bit_select(rule, 1))
+        its = Mux(sweeping, rule, count.rule)
+        m.d.comb += lasting.eq((self.cumulative & ~self.final).bit_select(its, 1))
         m.d.comb += [
             self.counting.eq(~self.idle & ~self.clearing & ~sweeping),
             self.left.p.record.eq(record),
@@ -269,7 +271,7 @@ class FoldedTable(wiring.Component):
             write.data.history.eq(new_history),
             w_state.valid.eq(~removed),
             w_state.fresh.eq(~sweeping),
-            w_state.epoch.eq(self.epochs[Mux(sweeping, rule, count.rule)] if rules > 1 else self.epochs[0]),
+            w_state.epoch.eq(self.epochs[its] if rules > 1 else self.epochs[0]),
             w_state.age.eq(Mux(sweeping, state.age, Mux(chosen[0], ~ages[0], ages[1]))),
             w_state.seen.eq(Mux(sweeping, seen, new_seen)),
         ]
