@@ -86,8 +86,6 @@ class Statistics(wiring.Component):
         m.submodules.bank = bank = RegisterBank(block=registers)
         pending, sweeping = Signal(), Signal()
         m.d.comb += [
-            changes.valid.eq(self.i.valid),
-            changes.timestamp.eq(self.i.p.info.timestamp),
             changes.time.eq(self.time),
             changes.lossless.eq(self.lossless),
             changes.ask.eq(bank.apply_strobe),
@@ -121,28 +119,35 @@ class Statistics(wiring.Component):
         ]
 
     def _folded(self, m, bank, file, changes, pending, sweeping):
-        """One packet inside, in a register; what changes is loaded word by word."""
+        """One packet inside, in a register; what changes is loaded word by word.
+
+        Whether a packet is of the next interval is asked of the register: before it lie memories of the parser.
+        """
         m.submodules.unit = unit = FoldedUnit(profile=self._profile)
-        held, full, done = Signal(PacketMeta), Signal(), Signal()
+        held, full, begun, done = Signal(PacketMeta), Signal(), Signal(), Signal()
         # Two half words of each word of the file.
         loading, half = Signal(), Signal(range(2 * file.words))
         sample = Signal(Sample)
         m.d.comb += [
             sample_of(held, sample),
-            done.eq(full & ~unit.busy),
-            self.i.ready.eq((~full | (done & self.o.ready)) & ~changes.stop & ~loading),
+            changes.valid.eq(full & ~begun),
+            changes.timestamp.eq(held.info.timestamp),
+            unit.start.eq(changes.valid & ~changes.stop & ~loading),
+            done.eq(begun & ~unit.busy),
+            self.i.ready.eq(~full | (done & self.o.ready)),
             self.o.valid.eq(done),
             self.o.payload.eq(held),
             self.o.p.crossing.eq(unit.crossing),
-            unit.start.eq(self.i.valid & self.i.ready),
             unit.i.eq(sample),
             unit.enabled.eq(changes.enabled),
             unit.lossless.eq(self.lossless),
         ]
-        with m.If(unit.start):
-            m.d.sync += [held.eq(self.i.payload), full.eq(1)]
-        with m.Elif(self.o.ready & done):
-            m.d.sync += full.eq(0)
+        with m.If(self.i.ready):
+            m.d.sync += [full.eq(self.i.valid), begun.eq(0)]
+            with m.If(self.i.valid):
+                m.d.sync += held.eq(self.i.payload)
+        with m.Elif(unit.start):
+            m.d.sync += begun.eq(1)
 
         m.d.comb += [
             changes.between.eq(~unit.busy & ~loading),
@@ -241,6 +246,8 @@ class Statistics(wiring.Component):
             open_gate.eq(metas.w_rdy & ~changes.stop & ~gap & (~self.lossless | room)),
             going.eq(self.i.valid & ((turn != 0) | open_gate)),
             self.i.ready.eq(((turn != 0) | open_gate) & last_turn),
+            changes.valid.eq(self.i.valid),
+            changes.timestamp.eq(self.i.p.info.timestamp),
             changes.between.eq(turn == 0),
             sweeping.eq(swept),
             metas.w_data.eq(self.i.payload),
