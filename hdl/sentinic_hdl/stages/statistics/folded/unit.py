@@ -37,8 +37,8 @@ class FoldedUnit(wiring.Component):
     """Counts a packet for all rules that it hits, then takes the next one.
 
     A packet takes four cycles for each rule that is on, eight if that counts it turned round, or six for each rule that
-    it hits if that is more, and some cycles before and after: 29 if it hits four rules, 39 if all of them count it turned
-    round.
+    it hits if that is more, and some cycles before and after: 29 if it hits four rules, 39 if it is turned round for
+    all of them.
 
     A group leaves as a report, into a queue; when that is full the group's counts go into the rule's overflow, which is
     reported at the end of the next sweep.  A sweep looks at every record of the table, one with each packet, and one
