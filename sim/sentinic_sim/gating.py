@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sentinic_sim.verilog import INSTANCE, MODULE
 
@@ -16,6 +16,8 @@ CLOCK = "gate_clk__"
 BUS_ACCESS = "bus__access"
 #: Registers of fewer bits are not worth a clock.
 MINIMUM_BITS = 64
+#: A group of so many bits takes in those of the same module with further conditions.
+HOST_BITS = 32
 #: Clocks at most, the common one and the gateware's own included.
 MAX_CLOCKS = 56
 
@@ -81,7 +83,7 @@ def gate_clocks(text: str, top: str) -> tuple[str, dict[str, str]]:
     modules[top] = f"{head}{''.join(f', {clock}' for clock in made)});\n{declared}{rest}"
     ticking = {"clk": "1'b1"}
     for clock, group in made.items():
-        ticking[clock] = " | ".join(part.ticks for part in group)
+        ticking[clock] = " | ".join(dict.fromkeys(part.ticks for part in group))
     ticking |= {clock: f"awake[{clock.removeprefix(CLOCK)}]" for clock in own}
     return MODULE.sub(lambda match: modules[match[1]], text), ticking
 
@@ -125,8 +127,11 @@ def _groups(modules: dict[str, str], paths: dict[str, str]) -> dict[str, list[_G
             group.bits += sum(widths[register] for register in written)
             group.blocks.append(block.span(1))
     merged: dict[str, list[_Group]] = defaultdict(list)
-    for group in groups.values():
-        merged[group.key].append(group)
+    for (name, conditions), group in groups.items():
+        # What needs more conditions than a large group goes with it.
+        shorter = (groups.get((name, conditions[:n])) for n in range(1, len(conditions)))
+        host = next((wider for wider in shorter if wider and wider.bits >= HOST_BITS), group)
+        merged[host.key].append(replace(group, conditions=host.conditions))
     return merged
 
 

@@ -95,6 +95,7 @@ class Cursor(data.Struct):
     ip_id: 16
     ip_dscp: 6
     routed: 1  # a routing header with segments left: the transport checksum covers another destination
+    extension: 1  # ``protocol`` is an extension header or AH, and it is here
     stopped: 1  # nothing more is read
     parse_error: 5
     end: 17  # of the IP packet, bytes past byte 14

@@ -152,6 +152,7 @@ class BoundsStep(wiring.Component):
             o.ip_id.eq(network.ip_id),
             o.ip_dscp.eq(network.ip_dscp),
             o.parse_error.eq(network.parse_error),
+            o.extension.eq((network.fragment != Fragment.LATER) & is_extension(network.protocol, network.ip_version)),
             o.stopped.eq(network.ip_version == 0),
             o.end.eq(end),
             o.limit.eq(Mux(beyond, self.body, end)),
@@ -206,7 +207,7 @@ class ExtensionStep(wiring.Component):
         limit = i.limit[2:]
         error = Signal(5)
         m.d.comb += [
-            self.active.eq(~i.stopped & (i.fragment != Fragment.LATER) & is_extension(i.protocol, i.ip_version)),
+            self.active.eq(~i.stopped & i.extension),
             end.eq(i.words + words),
             o.eq(i),
         ]
@@ -227,14 +228,18 @@ class ExtensionStep(wiring.Component):
                 with m.If(i.parse_error == 0):
                     m.d.comb += o.parse_error.eq(error)
             with m.Else():
-                m.d.comb += [o.words.eq(end), o.protocol.eq(octets[:8])]
+                m.d.comb += [
+                    o.words.eq(end),
+                    o.protocol.eq(octets[:8]),
+                    o.extension.eq(is_extension(octets[:8], i.ip_version)),
+                ]
                 with m.If((i.protocol == ROUTING) & octets[24:32].any()):
                     m.d.comb += o.routed.eq(1)
                 with m.If(fragment):
                     offset = number(octets, 2, 2)[3:]
                     m.d.comb += [o.fragment_offset.eq(offset), o.ip_id.eq(number(octets, 6, 2))]
                     with m.If(offset.any()):
-                        m.d.comb += o.fragment.eq(Fragment.LATER)
+                        m.d.comb += [o.fragment.eq(Fragment.LATER), o.extension.eq(0)]
                     with m.Elif(octets[24]):
                         m.d.comb += o.fragment.eq(Fragment.FIRST)
         return m

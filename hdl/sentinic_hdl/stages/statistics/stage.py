@@ -24,6 +24,10 @@ from sentinic_hdl.stages.statistics.unit import LATENCY, Unit
 
 #: Packets inside: more than there are cycles from entry to exit.
 DEPTH = 16
+#: Cycles from a packet's entry to the units' outcome: theirs, and one to them.
+PIPELINE = LATENCY + 1
+#: Cycles from the units' last sign of life until nothing moves around them.
+LINGER = 3
 
 
 class Statistics(wiring.Component):
@@ -77,13 +81,11 @@ class Statistics(wiring.Component):
         m = Module()
         profile = self._profile
         rules = profile.statistics_rules
-        m.submodules.changes = changes = Changes(rules=rules, settle=1 if profile.folded_statistics else LATENCY + 2)
+        m.submodules.changes = changes = Changes(rules=rules, settle=1 if profile.folded_statistics else PIPELINE + 2)
         registers, staged = split(STATISTICS, "hash_key0") if profile.folded_statistics else (STATISTICS, None)
         m.submodules.bank = bank = RegisterBank(block=registers)
         pending, sweeping = Signal(), Signal()
         m.d.comb += [
-            changes.valid.eq(self.i.valid),
-            changes.timestamp.eq(self.i.p.info.timestamp),
             changes.time.eq(self.time),
             changes.lossless.eq(self.lossless),
             changes.ask.eq(bank.apply_strobe),
@@ -117,28 +119,35 @@ class Statistics(wiring.Component):
         ]
 
     def _folded(self, m, bank, file, changes, pending, sweeping):
-        """One packet inside, in a register; what changes is loaded word by word."""
+        """One packet inside, in a register; what changes is loaded word by word.
+
+        Whether a packet is of the next interval is asked of the register: before it lie memories of the parser.
+        """
         m.submodules.unit = unit = FoldedUnit(profile=self._profile)
-        held, full, done = Signal(PacketMeta), Signal(), Signal()
+        held, full, begun, done = Signal(PacketMeta), Signal(), Signal(), Signal()
         # Two half words of each word of the file.
         loading, half = Signal(), Signal(range(2 * file.words))
         sample = Signal(Sample)
         m.d.comb += [
             sample_of(held, sample),
-            done.eq(full & ~unit.busy),
-            self.i.ready.eq((~full | (done & self.o.ready)) & ~changes.stop & ~loading),
+            changes.valid.eq(full & ~begun),
+            changes.timestamp.eq(held.info.timestamp),
+            unit.start.eq(changes.valid & ~changes.stop & ~loading),
+            done.eq(begun & ~unit.busy),
+            self.i.ready.eq(~full | (done & self.o.ready)),
             self.o.valid.eq(done),
             self.o.payload.eq(held),
             self.o.p.crossing.eq(unit.crossing),
-            unit.start.eq(self.i.valid & self.i.ready),
             unit.i.eq(sample),
             unit.enabled.eq(changes.enabled),
             unit.lossless.eq(self.lossless),
         ]
-        with m.If(unit.start):
-            m.d.sync += [held.eq(self.i.payload), full.eq(1)]
-        with m.Elif(self.o.ready & done):
-            m.d.sync += full.eq(0)
+        with m.If(self.i.ready):
+            m.d.sync += [full.eq(self.i.valid), begun.eq(0)]
+            with m.If(self.i.valid):
+                m.d.sync += held.eq(self.i.payload)
+        with m.Elif(unit.start):
+            m.d.sync += begun.eq(1)
 
         m.d.comb += [
             changes.between.eq(~unit.busy & ~loading),
@@ -169,7 +178,11 @@ class Statistics(wiring.Component):
         wiring.connect(m, unit.reports, wiring.flipped(self.reports))
 
     def _pipelined(self, m, platform, bank, changes, sweeping):
-        """A packet a cycle and rule of a table; what changes, changes in one cycle."""
+        """A packet a cycle and rule of a table; what changes, changes in one cycle.
+
+        All that goes to the units and comes from them goes through registers that hold while no rule is on and no unit
+        has anything to do.
+        """
         profile = self._profile
         shared = profile.statistics_rules_a_table
         tables = profile.statistics_rules // shared
@@ -180,6 +193,15 @@ class Statistics(wiring.Component):
             for _ in range(tables)
         ]
         secret = Cat(getattr(bank, f"hash_key{n}") for n in range(16))[: secret_bits(sets)]
+        lively, busy, active = Signal(range(LINGER + 1), init=LINGER), Signal(), Signal()
+        m.d.comb += active.eq((lively != 0) | changes.change.any() | changes.sweep.any())
+        with m.If(changes.enabled.any() | changes.change.any() | changes.sweep.any() | busy):
+            m.d.sync += lively.eq(LINGER)
+        with m.Elif(lively != 0):
+            m.d.sync += lively.eq(lively - 1)
+        valid, change, sweep = Signal(tables), Signal(len(changes.change)), Signal(len(changes.sweep))
+        reason, final = Signal.like(changes.reason), Signal()
+        taken, its_turn = Signal(Sample), Signal(range(max(2, shared)))
         for n, unit in enumerate(units):
             clock = self.gate_clk[n] if gated else None
             m.submodules[f"unit{n}"] = part(platform, "statistics_unit", unit, clock=clock)
@@ -187,7 +209,10 @@ class Statistics(wiring.Component):
             m.d.comb += [
                 unit.secret.eq(secret),
                 unit.lossless.eq(self.lossless),
-                unit.change.eq(changes.change[mine]),
+                unit.valid.eq(valid[n]),
+                unit.rule.eq(its_turn),
+                unit.i.eq(taken),
+                unit.change.eq(change[mine]),
                 unit.flags.eq(bank.rule_flags),
                 *(
                     getattr(unit, name)[k].eq(getattr(bank, f"{name}{k}"))
@@ -199,9 +224,9 @@ class Statistics(wiring.Component):
                 unit.thresholds[2].eq(bank.threshold_bytes_low),
                 unit.thresholds[3].eq(bank.threshold_bytes_high),
                 unit.generation.eq(bank.generation),
-                unit.sweep.eq(changes.sweep[mine]),
-                unit.reason.eq(changes.reason),
-                unit.final.eq(changes.final),
+                unit.sweep.eq(sweep[mine]),
+                unit.reason.eq(reason),
+                unit.final.eq(final),
             ]
             m.d.comb += [
                 unit.wake.eq(unit.valid | unit.change.any() | unit.sweep.any()),
@@ -213,31 +238,42 @@ class Statistics(wiring.Component):
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
         m.submodules.results = results = SyncFIFOBuffered(width=Crossing.as_shape().size, depth=DEPTH)
         sample = Signal(Sample)
-        m.d.comb += sample_of(self.i.p, sample)
         turn = Signal(range(max(2, shared)))
         open_gate, going = Signal(), Signal()
+        gap, room, swept = Signal(), Signal(init=1), Signal(init=1)
         last_turn = turn == shared - 1
         m.d.comb += [
-            open_gate.eq(
-                metas.w_rdy
-                & ~changes.stop
-                & ~Cat(unit.gap for unit in units).any()
-                & (~self.lossless | Cat(unit.room for unit in units).all())
-            ),
+            open_gate.eq(metas.w_rdy & ~changes.stop & ~gap & (~self.lossless | room)),
             going.eq(self.i.valid & ((turn != 0) | open_gate)),
             self.i.ready.eq(((turn != 0) | open_gate) & last_turn),
+            changes.valid.eq(self.i.valid),
+            changes.timestamp.eq(self.i.p.info.timestamp),
             changes.between.eq(turn == 0),
-            sweeping.eq(Cat(unit.sweeping for unit in units).any()),
+            sweeping.eq(swept),
             metas.w_data.eq(self.i.payload),
             metas.w_en.eq(going & last_turn),
         ]
         with m.If(going):
             m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
-        for n, unit in enumerate(units):
-            mine = changes.enabled[n * shared : (n + 1) * shared]
-            wanted = mine.bit_select(turn, 1) if shared > 1 else mine
-            m.d.comb += [unit.valid.eq(going & wanted), unit.rule.eq(turn), unit.i.eq(sample)]
-        self._crossings(m, units, going, results, shared)
+        enabled = [changes.enabled[n * shared : (n + 1) * shared] for n in range(tables)]
+        wanted = Cat(mine.bit_select(turn, 1) if shared > 1 else mine for mine in enabled)
+        with m.If(active):
+            m.d.comb += sample_of(self.i.p, sample)
+            m.d.sync += [
+                valid.eq(Mux(going, wanted, 0)),
+                its_turn.eq(turn),
+                change.eq(changes.change),
+                sweep.eq(changes.sweep),
+                reason.eq(changes.reason),
+                final.eq(changes.final),
+                busy.eq(Cat(unit.awake for unit in units).any()),
+                gap.eq(Cat(unit.gap for unit in units).any()),
+                room.eq(Cat(unit.room for unit in units).all()),
+                swept.eq(Cat(*(unit.sweeping for unit in units), changes.sweep, sweep).any()),
+            ]
+            with m.If(going):
+                m.d.sync += taken.eq(sample)
+        self._crossings(m, units, active, going, results, shared)
         both = metas.r_rdy & results.r_rdy
         m.d.comb += [
             self.o.valid.eq(both),
@@ -246,23 +282,24 @@ class Statistics(wiring.Component):
             metas.r_en.eq(both & self.o.ready),
             results.r_en.eq(both & self.o.ready),
         ]
-        self._gather(m, units, shared)
+        self._gather(m, units, active, shared)
 
-    def _crossings(self, m, units, going, results, shared):
+    def _crossings(self, m, units, active, going, results, shared):
         """The thresholds that a packet crosses in any of its rules, once all have seen it."""
         found, so_far = Signal(Crossing), Signal(Crossing)
         turn = Signal(range(max(2, shared)))
         crossed = Cat(unit.o.crossed for unit in units)
         m.d.comb += [found.eq(so_far), results.w_data.eq(found)]
-        with m.If(crossed.any()):
-            rules = Cat(Cat(crossed[n] & (turn == k) for k in range(shared)) for n in range(len(units)))
-            m.d.comb += found.rules.eq(so_far.rules | rules)
-            # The lowest rule's count is told; rules of one table come one after another, the lowest first.
-            with m.If(~so_far.rules.any()):
-                for unit in reversed(units):
-                    with m.If(unit.o.crossed):
-                        m.d.comb += [found.value.eq(unit.o.value), found.of_bytes.eq(unit.o.of_bytes)]
-        ended = Signal(LATENCY)
+        with m.If(active):
+            with m.If(crossed.any()):
+                rules = Cat(Cat(crossed[n] & (turn == k) for k in range(shared)) for n in range(len(units)))
+                m.d.comb += found.rules.eq(so_far.rules | rules)
+                # The lowest rule's count is told; rules of one table come one after another, the lowest first.
+                with m.If(~so_far.rules.any()):
+                    for unit in reversed(units):
+                        with m.If(unit.o.crossed):
+                            m.d.comb += [found.value.eq(unit.o.value), found.of_bytes.eq(unit.o.of_bytes)]
+        ended = Signal(PIPELINE)
         m.d.sync += ended.eq(Cat(going, ended))
         with m.If(ended[-1]):
             with m.If(turn == shared - 1):
@@ -271,12 +308,9 @@ class Statistics(wiring.Component):
             with m.Else():
                 m.d.sync += [turn.eq(turn + 1), so_far.eq(found)]
 
-    def _gather(self, m, units, shared):
-        """One report after another, of the units in turn."""
+    def _gather(self, m, units, active, shared):
+        """One report after another, of the units in turn; every other cycle, as often as one unit has one."""
         count = len(units)
-        if count == 1:
-            wiring.connect(m, units[0].reports, wiring.flipped(self.reports))
-            return
         have = Cat(unit.reports.valid for unit in units)
         # Those after the one that was last come first; of these the lowest bit.
         after, among, chosen = Signal(count), Signal(count), Signal(count)
@@ -284,12 +318,14 @@ class Statistics(wiring.Component):
         m.d.comb += [
             among.eq(Mux((have & after).any(), have & after, have)),
             chosen.eq(among & (~among + 1)),
-            free.eq(~self.reports.valid | self.reports.ready),
+            free.eq(active & ~self.reports.valid),
         ]
-        with m.If(free):
-            m.d.sync += self.reports.valid.eq(have.any())
+        with m.If(self.reports.valid):
+            with m.If(self.reports.ready):
+                m.d.sync += self.reports.valid.eq(0)
+        with m.Elif(active):
             with m.If(have.any()):
-                m.d.sync += after.eq(~(chosen | (chosen - 1)))
+                m.d.sync += [self.reports.valid.eq(1), after.eq(~(chosen | (chosen - 1)))]
                 for n, unit in enumerate(units):
                     with m.If(chosen[n]):
                         m.d.sync += [

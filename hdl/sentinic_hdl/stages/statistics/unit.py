@@ -278,7 +278,8 @@ class Unit(wiring.Component):
             queue.r_en.eq(taken),
         ]
         m.d.sync += taken.eq(queue.r_rdy & ~taken & self.reports.ready)
-        margin = LATENCY + 2
+        # Samples in flight, and those that come before a register each way has told of it.
+        margin = LATENCY + 4
         m.d.sync += self.room.eq(queue.level < QUEUE - margin - 2)
 
         # What finds no room.

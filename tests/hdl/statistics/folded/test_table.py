@@ -147,7 +147,7 @@ def test_groups_of_a_cumulative_rule_go_on_and_are_told_only_after_they_counted(
         ctx.set(table.cumulative, 1)
         for epoch in range(1, 4):
             if epoch != 3:
-                await bench.count(ctx, Packet(7, epoch, 100, frozenset()))
+                await bench.count(ctx, Packet(7, epoch, 100, frozenset({("syn", "fin")[epoch - 1]})))
             ctx.set(table.epochs[0], epoch)
             await bench.sweep(ctx)
             assert ctx.get(table.live) == 1
@@ -164,6 +164,8 @@ def test_groups_of_a_cumulative_rule_go_on_and_are_told_only_after_they_counted(
     assert [(report["packets"], report["first"], report["last"]) for report in bench.reports] == [
         (1, 1, 1), (2, 1, 2), (3, 1, 9), (4, 1, 10),
     ]  # fmt: skip
+    assert [report["history"] for report in bench.reports] == [0x1, 0x51, 0x51, 0x51]
+    assert [report["seen"] for report in bench.reports] == [0x2, 0x22, 0x22, 0x22]
 
 
 def test_the_packet_that_reaches_a_threshold_is_told_and_no_other() -> None:

@@ -158,8 +158,10 @@ class FoldedTable(wiring.Component):
         first, from_other_end = Signal(64), Signal()
         seen, history = Signal(2 * _KINDS), Signal(_CODE_BITS * HISTORY_EVENTS)
 
-        lasting = Signal()
-        m.d.comb += lasting.eq(self.cumulative.bit_select(rule, 1) & ~self.final.bit_select(rule, 1))
+        # A packet's record is of the packet's rule, which is known before the record is read from block RAM.
+        lasting, its_lasting = Signal(rules), Signal()
+        m.d.comb += lasting.eq(self.cumulative & ~self.final)
+        m.d.comb += its_lasting.eq(lasting.bit_select(count.rule, 1))
         m.d.comb += [
             self.counting.eq(~self.idle & ~self.clearing & ~sweeping),
             self.left.p.record.eq(record),
@@ -219,7 +221,7 @@ class FoldedTable(wiring.Component):
             with m.State("LEAVE"):
                 m.d.comb += [
                     self.left.valid.eq(state.valid & state.fresh & (is_stale | (~sweeping & ~hit))),
-                    going_on.eq(hit & (~is_stale | lasting)),
+                    going_on.eq(hit & (~is_stale | its_lasting)),
                 ]
                 m.d.sync += [
                     packets.eq(Mux(going_on, record.packets, 0) + 1),
@@ -229,7 +231,7 @@ class FoldedTable(wiring.Component):
                     from_other_end.eq(Mux(going_on, record.reversed, count.reversed)),
                     seen.eq(Mux(going_on | sweeping, state.seen, 0)),
                     history.eq(Mux(going_on, record.history, 0)),
-                    removed.eq(sweeping & is_stale & ~lasting),
+                    removed.eq(sweeping & is_stale & ~lasting.bit_select(rule, 1)),
                 ]
                 with m.If(~self.left.valid | self.left.ready):
                     with m.If(sweeping & ~is_stale):
