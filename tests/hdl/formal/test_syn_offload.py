@@ -1,20 +1,22 @@
-"""A SYN that was held comes back as it was, whatever it said."""
+"""A SYN that was held comes back as it was, whatever it said; and what goes into the stage comes out once."""
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.asserts import AnyConst, AnySeq
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import PacketMeta
-from sentinic_hdl.stages.syn_offload import types
+from sentinic_hdl.stages.syn_offload import stage, table, types
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
-from tests.hdl.formal.prove import mutant, prove, refute
+from tests.hdl.formal.prove import mutant, prove, prove_up_to, refute
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +83,103 @@ def test_a_syn_that_was_held_comes_back_as_it_was(tmp_path: Path) -> None:
 )
 def test_a_syn_that_comes_back_otherwise_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(held_and_restored(mutant(types.__name__, before, after)), tmp_path, cycles=1)
+
+
+#: Two sets of two attempts, and four packets at once.
+TINY = replace(SMALL, syn_attempts=4, syn_ways=2)
+#: Enough for a SYN to be held, another in its place, and both to be given back.
+CYCLES = 9
+
+
+class AnyAttempts(wiring.Component):
+    """A table that holds and gives back whatever it likes, as long as it gives back what it holds, a cycle later.
+
+    That the table is one is seen in ``tests/hdl/syn_offload/test_table.py``.
+    """
+
+    def __init__(self, *, sets: int, ways: int):
+        real = table.Attempts(sets=sets, ways=ways)
+        real._MustUse__used = True
+        super().__init__(real.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        out, slots = self.o, 4
+        held, left = Signal(slots), Signal(slots)
+        valid, may_hold = Signal(), Signal()
+        m.d.sync += [valid.eq(self.valid), may_hold.eq(self.i.syn & ~self.i.sweep), held.eq(left)]
+        give, hold, absorb = Signal(), Signal(), Signal()
+        m.d.comb += [give.eq(AnySeq(1)), hold.eq(AnySeq(1)), absorb.eq(AnySeq(1)), out.slot.eq(AnySeq(2))]
+        there = held.bit_select(out.slot, 1)
+        m.d.comb += [
+            out.valid.eq(valid),
+            out.give.eq(valid & give & there),
+            out.hold.eq(valid & hold & may_hold & (~there | out.give)),
+            out.absorb.eq(valid & absorb & may_hold & ~out.give & ~out.hold),
+            out.reason.eq(Mux(out.give, Reason.ANSWERED, Reason.NONE)),
+            left.eq((held & ~(out.give << out.slot)) | (out.hold << out.slot)),
+            self.inserted.eq(out.hold),
+            self.holding.eq(sum(left)),
+            self.live.eq(self.holding),
+            self.clearing.eq(0),
+        ]
+        return m
+
+
+def conserving(dut) -> Bench:
+    """Any one packet, known by its cell, and how many there are."""
+    bench = Bench()
+    m = bench.m
+    bench.add("dut", dut, free=True)
+    bench.assume(bench.rules(dut.i).kept, because="the stage before keeps the stream rules")
+    bench.assume((dut.i.p.kind == Kind.PACKET) & (dut.i.p.reason == 0), because="nothing was held before")
+    bench.assume(dut.i.p.cell < TINY.store_cells, because="the store has no other cells")
+    bench.check(bench.rules(dut.o).kept)
+
+    cell, inside, packets = Signal(2), Signal(), Signal(3)
+    m.d.comb += cell.eq(AnyConst(2))
+    comes, goes = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+    with m.If(comes & (dut.i.p.cell == cell)):
+        m.d.sync += inside.eq(1)
+    with m.Elif(goes & (dut.o.p.cell == cell)):
+        m.d.sync += inside.eq(0)
+    m.d.sync += packets.eq(packets + comes - goes)
+    bench.assume(~(dut.i.valid & (dut.i.p.cell == cell)) | ~inside, because="the store gives a cell to one frame")
+    bench.assume(~dut.i.valid | (packets < TINY.store_cells), because="the store has no more")
+
+    bench.check(~(dut.o.valid & (dut.o.p.cell == cell)) | inside)
+    moving = (bench.inner("dut.inside") != 0) | dut.o.valid
+    bench.check(moving | (packets == dut.holding))
+    bench.check(dut.holding <= packets)
+    given = goes & (dut.o.p.kind == Kind.REGENERATED)
+    bench.cover(given & (dut.o.p.cell == cell) & bench.past(given))
+    bench.cover(goes & (dut.o.p.kind == Kind.VOID))
+    return bench
+
+
+def around(module) -> Bench:
+    """``module``'s stage around any table, made small."""
+    with (
+        patch.object(module, "Attempts", AnyAttempts),
+        patch.object(module, "LATENCY", 1),
+        patch.object(module, "DEPTH", 6),
+        patch.object(module, "SWEEP_MARGIN", 2),
+    ):
+        return conserving(module.SynOffload(TINY))
+
+
+def test_what_goes_into_the_stage_comes_out_once_for_so_many_cycles(tmp_path: Path) -> None:
+    prove_up_to(around(stage), tmp_path, cycles=CYCLES)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("passing_on.eq(here.packet & ~here.hold)", "passing_on.eq(here.packet)"),
+        ("(self.o.ready & ~(giving & passing_on))", "self.o.ready"),
+        ("write.en.eq(step & here.hold)", "write.en.eq(step & here.hold & ~here.give)"),
+    ],
+    ids=["passes what it holds", "forgets what comes behind", "holds the one before"],
+)
+def test_a_stage_that_loses_or_doubles_packets_is_found_out(before: str, after: str, tmp_path: Path) -> None:
+    refute(around(mutant(stage.__name__, before, after)), tmp_path, cycles=CYCLES)
