@@ -19,7 +19,7 @@ MINIMUM_BITS = 64
 #: A group of so many bits takes in those of the same module with further conditions.
 HOST_BITS = 32
 #: Clocks at most, the common one and the gateware's own included.
-MAX_CLOCKS = 56
+MAX_CLOCKS = 80
 
 _NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
 _CLOCKED = re.compile(r"^  always @\(posedge (\S+)\)(?: begin\n((?:    .*\n)*)  end\n|\n((?:    .*\n)+))", re.MULTILINE)

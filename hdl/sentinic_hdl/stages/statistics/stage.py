@@ -38,8 +38,8 @@ class Statistics(wiring.Component):
     counted before then is reported by a sweep of the table, while packets pass.  A change waits for the sweep before to
     end.
 
-    With ``folded_statistics`` a packet takes as many cycles as :class:`FoldedUnit` says, and one more; a change takes
-    128 more, and what the hash's secret is by then counts from then on.
+    With ``folded_statistics`` a packet takes as many cycles as :class:`FoldedUnit` says, and one more.  A change takes
+    128 more; the tables' secret is what it was at the last change.
 
     Parameters
     ----------
