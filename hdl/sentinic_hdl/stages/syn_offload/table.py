@@ -99,9 +99,9 @@ class Attempts(wiring.Component):
         index1 = Signal(index_bits)
         valid2, op2, key2, index2 = Signal(), Signal(Op), Signal(Key), Signal(index_bits)
         reversed2, horizon2 = Signal(), Signal(65)
+        hashed = Cat((key1.as_value() & self.secret[bit : bit + KEY_BITS]).xor() for bit in range(index_bits))
+        m.d.comb += index1.eq(Mux(op1.sweep, op1.index[:index_bits], hashed))
         with m.If(valid1):
-            hashed = Cat((key1.as_value() & self.secret[bit : bit + KEY_BITS]).xor() for bit in range(index_bits))
-            m.d.comb += index1.eq(Mux(op1.sweep, op1.index[:index_bits], hashed))
             m.d.sync += [
                 op2.eq(op1), key2.eq(key1), index2.eq(index1), reversed2.eq(reversed1), horizon2.eq(horizon1),
             ]  # fmt: skip
