@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Recipe", "assemble", "build", "shown", "translate", "verilator"]
 
 TOP = "card"
+#: The clock domain of all that is below the top (registered.py).
+DOMAIN = "card"
 #: Statements a generated C++ file holds at most: enough files for all processors, few enough to inline well.
 SPLIT_STATEMENTS = 12000
 #: Parts of Verilator's run time that every model needs.
@@ -104,7 +106,7 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
         translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)
     else:
         defines.append("-DSN_TICKS")
-        text, ticking = gate_clocks(text, TOP)
+        text, ticking = gate_clocks(text, TOP, f"{DOMAIN}_clk")
         while True:
             verilog.write_text(tell_ticks(text, TOP, ticking))
             translate(verilog, generated, "--prefix", prefix, trace=trace, progress=progress)

@@ -23,9 +23,10 @@ MAX_CLOCKS = 80
 
 _NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
 _CLOCKED = re.compile(r"^  always @\(posedge (\S+)\)(?: begin\n((?:    .*\n)*)  end\n|\n((?:    .*\n)+))", re.MULTILINE)
-_ENABLED = re.compile(rf" *if \(({_NAME}(?:\[\d+\])?)\)")
+_ENABLED = re.compile(rf" *if \((({_NAME})(\[\d+\])?)\)")
 _NO_ELSE = "    else begin\n    end\n"
 _WRITTEN = re.compile(rf"(?:^|(?<=[ )])) *({_NAME})\s*(?:\[[^\]]*\]\s*)*<=", re.MULTILINE)
+_DECLARED = re.compile(rf"^  (?:input|output|wire|reg) (?:\[(\d+):(\d+)\] )?({_NAME})(?: *=.*)?;$", re.MULTILINE)
 _REGISTER = re.compile(rf"^  (?:output )?reg (?:\[(\d+):(\d+)\] )?({_NAME})(?: *=.*)?;$", re.MULTILINE)
 
 
@@ -49,22 +50,24 @@ class _Group:
         return " & ".join(f"{self.path}{condition}" for condition in self.conditions)
 
 
-def gate_clocks(text: str, top: str) -> tuple[str, dict[str, str]]:
+def gate_clocks(text: str, top: str, clock: str) -> tuple[str, dict[str, str]]:
     """Gate the clocks of the largest groups of registers that change under one condition only.
 
     ``always @(posedge clk) if (enable) q <= d;`` does nothing while ``enable`` is 0.  So it may be clocked by a port of
     the top that ticks together with ``clk`` when ``enable`` is 1, and Verilator, which evaluates by clock, spares the
     test, and the logic behind ``q`` too, as long as the port stands still.  (It is what synthesis calls clock gating.)
 
+    ``clock``: the common clock as the modules below the top have it; blocks with another are left as they are.
+
     Returns the text, and for each clock when it is to tick, as the top may write it: for the common clock, which ticks
     always; for those made here; for those that the gateware gates itself by the ports ``gate_clk__n`` and ``awake``.
     """
     modules = {match[1]: match[0] for match in MODULE.finditer(text)}
     own = sorted(set(re.findall(rf"^  input ({CLOCK}\d+);", modules[top], re.MULTILINE)))
-    groups = _groups(modules, _paths(modules, top))
+    groups = _groups(modules, _paths(modules, top), clock)
     largest = sorted(groups.values(), key=lambda group: -sum(part.bits for part in group))
     worth = [group for group in largest if sum(part.bits for part in group) >= MINIMUM_BITS]
-    chosen = worth[: MAX_CLOCKS - 1 - len(own)]
+    chosen = worth[: max(0, MAX_CLOCKS - 1 - len(own))]
     # As they come in the text, which is how Verilator numbers them.
     place = {name: n for n, name in enumerate(modules)}
     chosen.sort(key=lambda group: min((place[part.module], *part.blocks) for part in group))
@@ -111,14 +114,15 @@ def _paths(modules: dict[str, str], top: str) -> dict[str, str]:
     return {name: paths[0] for name, paths in found.items() if len(paths) == 1 and name != top}
 
 
-def _groups(modules: dict[str, str], paths: dict[str, str]) -> dict[str, list[_Group]]:
+def _groups(modules: dict[str, str], paths: dict[str, str], clock: str) -> dict[str, list[_Group]]:
     groups: dict[tuple[str, tuple[str, ...]], _Group] = {}
     for name, path in paths.items():
         module = modules[name]
         widths = {match[3]: abs(int(match[1] or 0) - int(match[2] or 0)) + 1 for match in _REGISTER.finditer(module)}
+        bits = {match[3]: abs(int(match[1] or 0) - int(match[2] or 0)) + 1 for match in _DECLARED.finditer(module)}
         for block in _CLOCKED.finditer(module):
             body = block[2] or block[3]
-            conditions = _conditions(body)
+            conditions = _conditions(body, bits) if block[1] == clock else ()
             written = set(_WRITTEN.findall(body))
             # A write of a memory is one test and one store, and no logic is behind it.
             if not conditions or not written <= set(widths):
@@ -135,11 +139,17 @@ def _groups(modules: dict[str, str], paths: dict[str, str]) -> dict[str, list[_G
     return merged
 
 
-def _conditions(body: str) -> tuple[str, ...]:
-    """The signals without which the block does nothing, from the outermost ``if`` on."""
+def _conditions(body: str, bits: dict[str, int]) -> tuple[str, ...]:
+    """The signals of one bit without which the block does nothing, from the outermost ``if`` on.
+
+    ``bits``: widths of the module's signals; memories are not among them.
+    """
     found: list[str] = []
     lines = body.replace(_NO_ELSE, "").splitlines()
-    while match := _ENABLED.match(lines[0]):
+    while lines and (match := _ENABLED.match(lines[0])):
+        name, index = match[2], match[3]
+        if name not in bits or (bits[name] > 1) != (index is not None):
+            break
         # One statement only: whatever else there is is deeper, or the end of this one.
         deeper = " " * (4 + 2 * len(found) + 1)
         if any(line.strip() != "end" for line in lines[1:] if not line.startswith(deeper)):

@@ -37,7 +37,7 @@ def clocked(*lines: str) -> str:
 
 
 def gated(blocks: str) -> tuple[str, dict[str, str]]:
-    text, ticking = gate_clocks(TOP + INNER.replace("BLOCKS", blocks), "card")
+    text, ticking = gate_clocks(TOP + INNER.replace("BLOCKS", blocks), "card", "clk")
     assert {"clk": "1'b1", "gate_clk__0": "awake[0]"}.items() <= ticking.items()
     return text, {clock: when for clock, when in ticking.items() if clock.startswith("gate_clk__a")}
 
@@ -86,7 +86,7 @@ def test_a_module_with_two_instances_keeps_its_clock() -> None:
     block = "  always @(posedge clk)\n    if (d) wide <= 4;\n"
     inner = INNER.replace("BLOCKS", block)
     twice = TOP.replace("endmodule", "  \\card.card  again (\n    .clk(clk),\n    .d(d)\n  );\nendmodule")
-    assert set(gate_clocks(twice + inner, "card")[1]) == {"clk", "gate_clk__0"}
+    assert set(gate_clocks(twice + inner, "card", "clk")[1]) == {"clk", "gate_clk__0"}
 
 
 def test_no_more_clocks_than_there_may_be_the_largest_groups_first() -> None:
@@ -123,3 +123,19 @@ def test_a_large_group_takes_in_what_needs_further_conditions() -> None:
     assert gated("  reg [99:0] other;\n" + outer + inner)[1] == {"gate_clk__a00": "card.d"}
     apart = "  reg [99:0] other;\n  reg small;\n" + outer.replace("wide[63:0]", "small") + inner
     assert gated(apart)[1] == {"gate_clk__a00": "card.d & card.\\$en$1 "}
+
+
+@pytest.mark.parametrize("condition", ["several", "storage[3]", "unknown"])
+def test_a_condition_of_other_than_one_bit_is_none(condition: str) -> None:
+    block = clocked(f"if ({condition}) begin", "  wide <= 4;", "end")
+    assert gated("  reg [1:0] several;\n" + block)[1] == {}
+    assert gated("  reg [1:0] several;\n" + block.replace(condition, "several[1]"))[1] != {}
+
+
+def test_a_block_of_another_clock_keeps_it() -> None:
+    block = clocked("if (d) begin", "  wide <= 4;", "end").replace("posedge clk", "posedge own_clk")
+    assert gated(block)[1] == {}
+
+
+def test_an_empty_block_is_left_alone() -> None:
+    assert gated(clocked("if (d) begin", "end"))[1] == {}
