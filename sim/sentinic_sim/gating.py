@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from sentinic_sim.verilog import INSTANCE, MODULE
 
-__all__ = ["TICKS", "gate_clocks", "tell_ticks"]
+__all__ = ["gate_clocks", "tell_ticks"]
 
 #: The output of the top that tells which clocks are to tick at the coming edge, one bit each, the common one first.
 TICKS = "ticks"
@@ -73,21 +73,21 @@ def gate_clocks(text: str, top: str, clock: str) -> tuple[str, dict[str, str]]:
     chosen.sort(key=lambda group: min((place[part.module], *part.blocks) for part in group))
     made = {f"{CLOCK}a{n:02}": group for n, group in enumerate(chosen)}
     edits: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    for clock, group in made.items():
+    for port, group in made.items():
         for part in group:
-            edits[part.module] += [(*span, f"$root.{top}.{clock}") for span in part.blocks]
+            edits[part.module] += [(*span, f"$root.{top}.{port}") for span in part.blocks]
     for name, changes in edits.items():
         module = modules[name]
-        for start, end, clock in sorted(changes, reverse=True):
-            module = module[:start] + clock + module[end:]
+        for start, end, port in sorted(changes, reverse=True):
+            module = module[:start] + port + module[end:]
         modules[name] = module
     head, rest = modules[top].split(");\n", 1)
-    declared = "".join(f"  input {clock};\n  wire {clock};\n" for clock in made)
-    modules[top] = f"{head}{''.join(f', {clock}' for clock in made)});\n{declared}{rest}"
+    declared = "".join(f"  input {port};\n  wire {port};\n" for port in made)
+    modules[top] = f"{head}{''.join(f', {port}' for port in made)});\n{declared}{rest}"
     ticking = {"clk": "1'b1"}
-    for clock, group in made.items():
-        ticking[clock] = " | ".join(dict.fromkeys(part.ticks for part in group))
-    ticking |= {clock: f"awake[{clock.removeprefix(CLOCK)}]" for clock in own}
+    for port, group in made.items():
+        ticking[port] = " | ".join(dict.fromkeys(part.ticks for part in group))
+    ticking |= {port: f"awake[{port.removeprefix(CLOCK)}]" for port in own}
     return MODULE.sub(lambda match: modules[match[1]], text), ticking
 
 
@@ -108,9 +108,7 @@ def _paths(modules: dict[str, str], top: str) -> dict[str, str]:
         name, path = waiting.pop()
         found[name].append(path)
         for match in INSTANCE.finditer(modules[name]):
-            waiting.append(
-                (match[1], f"{path}{match[2]}." if match[2].startswith("\\") else f"{path}{match[2].strip()}.")
-            )
+            waiting.append((match[1], f"{path}{match[2]}."))
     return {name: paths[0] for name, paths in found.items() if len(paths) == 1 and name != top}
 
 
@@ -118,8 +116,7 @@ def _groups(modules: dict[str, str], paths: dict[str, str], clock: str) -> dict[
     groups: dict[tuple[str, tuple[str, ...]], _Group] = {}
     for name, path in paths.items():
         module = modules[name]
-        widths = {match[3]: abs(int(match[1] or 0) - int(match[2] or 0)) + 1 for match in _REGISTER.finditer(module)}
-        bits = {match[3]: abs(int(match[1] or 0) - int(match[2] or 0)) + 1 for match in _DECLARED.finditer(module)}
+        widths, bits = _widths(_REGISTER, module), _widths(_DECLARED, module)
         for block in _CLOCKED.finditer(module):
             body = block[2] or block[3]
             conditions = _conditions(body, bits) if block[1] == clock else ()
@@ -137,6 +134,10 @@ def _groups(modules: dict[str, str], paths: dict[str, str], clock: str) -> dict[
         host = next((wider for wider in shorter if wider and wider.bits >= HOST_BITS), group)
         merged[host.key].append(replace(group, conditions=host.conditions))
     return merged
+
+
+def _widths(declaration: re.Pattern[str], module: str) -> dict[str, int]:
+    return {match[3]: int(match[1] or 0) - int(match[2] or 0) + 1 for match in declaration.finditer(module)}
 
 
 def _conditions(body: str, bits: dict[str, int]) -> tuple[str, ...]:

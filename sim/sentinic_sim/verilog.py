@@ -8,7 +8,7 @@ __all__ = ["INSTANCE", "MODULE", "inline_next_states", "share_parts"]
 #: A module, and its name as an instance writes it.
 MODULE = re.compile(r"^module (\S+) ?\(.*?^endmodule\n", re.MULTILINE | re.DOTALL)
 #: An instance: its module, its name and its connections.
-INSTANCE = re.compile(r"^  (\S+) +(\S+ ?) ?\(\n((?:    \.\S+ *\(.*\),?\n)+)  \);\n", re.MULTILINE)
+INSTANCE = re.compile(r"^  (\S+) +(\\\S+ |\w+) *\(\n((?:    \.\S+ *\(.*\),?\n)+)  \);\n", re.MULTILINE)
 _REGISTER = re.compile(r"^  always @\(posedge (\S+)\)\n    (\S+) +<= (\\\$\d+ );\n", re.MULTILINE)
 _NEXT = re.compile(
     r"^  always @\* begin\n    if \(\\\$auto\S+ \) begin end\n((?:    .*\n)*?)  end\n",
@@ -67,7 +67,6 @@ def _clocked(body: str, name: str, clock: str, register: str) -> str:
     return f"  always @(posedge {clock}) begin\n{body}  end\n"
 
 
-_INSTANCE = re.compile(r"^  (\S+) (\S+) \(\n((?:    \.\S+ ?\(.*\),?\n)+)  \);\n", re.MULTILINE)
 _CONNECTION = re.compile(r"^    \.(\S+) ?\((.*)\),?$", re.MULTILINE)
 
 
@@ -79,7 +78,7 @@ def share_parts(text: str) -> str:
     nor computed by another name.
     """
     instances: dict[str, list[dict[str, str]]] = {}
-    for match in _INSTANCE.finditer(text):
+    for match in INSTANCE.finditer(text):
         instances.setdefault(match[1], []).append(dict(_CONNECTION.findall(match[3])))
     for name, connected in instances.items():
         if len(connected) > 1:
