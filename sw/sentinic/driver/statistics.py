@@ -29,16 +29,15 @@ from sentinic.driver.records import record_dtype, status_bits
 from sentinic.driver.registers import RegisterBlock
 from sentinic.driver.ring import Bytes, Descriptors
 from sentinic.driver.rules import Encoded, Rule, encode_all
+from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
-from sentinic.errors import ConfigError, DeviceError, StageMissingError, TransportError
+from sentinic.errors import ConfigError, DeviceError
 
 KEY_BITS = 32 * STATISTICS_KEY_WORDS
 #: dtypes of the head of a report and of a group in it, in network order.
 REPORT_DTYPE = record_dtype(REPORT.record)
 GROUP_DTYPE = record_dtype(GROUP.record)
 CROSSING_DTYPE = record_dtype(CROSSING.record)
-#: What nothing reads as where a bus answers for it.
-_ABSENT = (0, 0xFFFF_FFFF)
 #: How long a change may take: cycles at a time, and how many times.  A sweep of the largest table takes 10,000.
 _WAIT_CYCLES, _WAIT_STEPS = 1000, 10_000
 #: Steps without a new descriptor after which no report is on its way any more.
@@ -205,21 +204,8 @@ class Statistics:
 
 
 def _shape(device: Device) -> StatisticsShape:
-    try:
-        word = device.transport.read(STATISTICS.address("shape"))
-    except TransportError as error:
-        raise _missing(device) from error
-    if word in _ABSENT:
-        raise _missing(device)
-    values = {item.name: (word & item.mask) >> item.lsb for item in STATISTICS.register("shape").fields}
+    values = read_shape(device, STATISTICS, "statistics")
     return StatisticsShape(values["rules"], 1 << values["groups_log2"], values["rules_a_table"])
-
-
-def _missing(device: Device) -> StageMissingError:
-    return StageMissingError(
-        f"this build of the {device.profile.name} card has no statistics stage; its stages are "
-        f"{', '.join(device.profile.stages)}"
-    )
 
 
 class Reports(NamedTuple):

@@ -26,16 +26,15 @@ from sentinic.driver.device import Device
 from sentinic.driver.records import record_dtype, status_bits
 from sentinic.driver.registers import RegisterBlock
 from sentinic.driver.ring import Bytes, Descriptors
+from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
-from sentinic.errors import ConfigError, DeviceError, StageMissingError, TransportError
+from sentinic.errors import ConfigError, DeviceError
 
 KEY_BITS = 32 * SYN_OFFLOAD_KEY_WORDS
 #: Of an attempt, unless told otherwise, ns: Zeek's ``tcp_attempt_delay``.
 DEFAULT_TIMEOUT = 5 * 10**9
 #: dtype of the TLV, in network order.
 ATTEMPT_DTYPE = record_dtype(ATTEMPT.record)
-#: What nothing reads as where a bus answers for it.
-_ABSENT = (0, 0xFFFF_FFFF)
 #: How long attempts may take to be given back: cycles at a time, and how many times.
 _WAIT_CYCLES, _WAIT_STEPS = 2000, 100_000
 #: Steps without a packet inside after which all descriptors are written, too.
@@ -128,21 +127,8 @@ class SynOffload:
 
 
 def _shape(device: Device) -> SynOffloadShape:
-    try:
-        word = device.transport.read(SYN_OFFLOAD.address("shape"))
-    except TransportError as error:
-        raise _missing(device) from error
-    if word in _ABSENT:
-        raise _missing(device)
-    values = {item.name: (word & item.mask) >> item.lsb for item in SYN_OFFLOAD.register("shape").fields}
+    values = read_shape(device, SYN_OFFLOAD, "SYN offload")
     return SynOffloadShape(1 << values["attempts_log2"], values["ways"], values["frame_bytes"])
-
-
-def _missing(device: Device) -> StageMissingError:
-    return StageMissingError(
-        f"this build of the {device.profile.name} card has no SYN offload stage; its stages are "
-        f"{', '.join(device.profile.stages)}"
-    )
 
 
 def attempts_of(counters: dict[str, int], profile: Profile) -> dict[str, int]:
