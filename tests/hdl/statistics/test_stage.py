@@ -1,7 +1,6 @@
 """The statistics stage: packets pass unchanged, rules count them, changes and intervals fall between two packets."""
 
 import random
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from sentinic.abi.profiles import BOARD, Profile
 from sentinic.abi.registers import STATISTICS
 from sentinic.abi.statistics import FIELD_WORDS, ReportFlag, field
 from sentinic_hdl.stages.statistics import Statistics
+from tests.hdl.simulation import deep_expressions, read_register, write_register
 
 # A component that refuses its parameters is never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
@@ -117,32 +117,14 @@ class Bench:
         simulator.add_testbench(main)
         simulator.add_process(sink)
         simulator.add_process(host)
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(20_000)
-        try:
+        with deep_expressions():
             simulator.run()
-        finally:
-            sys.setrecursionlimit(limit)
 
     async def write(self, ctx, name: str, value: int) -> None:
-        bus = self.stage.bus
-        ctx.set(bus.address, STATISTICS.address(name))
-        ctx.set(bus.write_data, value)
-        ctx.set(bus.access, 1)
-        ctx.set(bus.write, 1)
-        await ctx.tick()
-        ctx.set(bus.access, 0)
-        ctx.set(bus.write, 0)
+        await write_register(ctx, self.stage.bus, STATISTICS.address(name), value)
 
     async def status(self, ctx) -> int:
-        bus = self.stage.bus
-        ctx.set(bus.address, STATISTICS.address("status"))
-        ctx.set(bus.access, 1)
-        ctx.set(bus.read, 1)
-        await ctx.tick()
-        ctx.set(bus.access, 0)
-        ctx.set(bus.read, 0)
-        return ctx.get(bus.read_data)
+        return await read_register(ctx, self.stage.bus, STATISTICS.address("status"))
 
     async def rest(self, ctx) -> None:
         for _ in range(LIMIT):

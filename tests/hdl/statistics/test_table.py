@@ -1,7 +1,6 @@
 """The table of groups: what it reports adds up to what it was given, packet for packet, whatever leaves when."""
 
 import random
-import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -9,6 +8,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from sentinic_hdl.stages.statistics.table import Table, secret_bits
+from tests.hdl.simulation import deep_expressions
 
 # A component that refuses its parameters is never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
@@ -110,13 +110,8 @@ def simulate(
         await ctx.tick().repeat(8)
         assert ctx.get(table.live) == 0
 
-    # Amaranth compiles a table of four ways into expressions nested deeper than Python allows by default.
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(20_000)
-    try:
+    with deep_expressions():
         _run(table, drive, watch)
-    finally:
-        sys.setrecursionlimit(limit)
     return reports, crossings
 
 

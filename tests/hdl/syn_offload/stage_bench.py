@@ -1,7 +1,6 @@
 """The stage between a source and a sink that stall at random, with its registers at hand."""
 
 import random
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,7 @@ from sentinic.abi.verdicts import Checksum, Kind, Protocol
 from sentinic_hdl.meta import PacketMeta
 from sentinic_hdl.stages.syn_offload import SynOffload
 from tests.hdl.parser.bench import fields
+from tests.hdl.simulation import deep_expressions, read_register, write_register
 from tests.hdl.syn_offload.model import Segment
 
 #: So small that attempts drive each other out.
@@ -148,32 +148,14 @@ class Bench:
         simulator.add_testbench(main)
         simulator.add_process(sink)
         simulator.add_process(watch)
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(20_000)
-        try:
+        with deep_expressions():
             simulator.run()
-        finally:
-            sys.setrecursionlimit(limit)
 
     async def write(self, ctx, name: str, value: int) -> None:
-        bus = self.stage.bus
-        ctx.set(bus.address, SYN_OFFLOAD.address(name))
-        ctx.set(bus.write_data, value)
-        ctx.set(bus.access, 1)
-        ctx.set(bus.write, 1)
-        await ctx.tick()
-        ctx.set(bus.access, 0)
-        ctx.set(bus.write, 0)
+        await write_register(ctx, self.stage.bus, SYN_OFFLOAD.address(name), value)
 
     async def read(self, ctx, name: str) -> int:
-        bus = self.stage.bus
-        ctx.set(bus.address, SYN_OFFLOAD.address(name))
-        ctx.set(bus.access, 1)
-        ctx.set(bus.read, 1)
-        await ctx.tick()
-        ctx.set(bus.access, 0)
-        ctx.set(bus.read, 0)
-        return ctx.get(bus.read_data)
+        return await read_register(ctx, self.stage.bus, SYN_OFFLOAD.address(name))
 
     async def flush(self, ctx) -> None:
         """Switch it off and let all attempts be over."""

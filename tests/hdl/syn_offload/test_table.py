@@ -1,7 +1,6 @@
 """The table of attempts against a plain model of it, operation by operation, in any order that hypothesis finds."""
 
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from sentinic.abi.syn_offload import Reason
 from sentinic_hdl.stages.syn_offload.table import LATENCY, Attempts
 from sentinic_hdl.stages.syn_offload.types import KEY_BITS, secret_bits
+from tests.hdl.simulation import deep_expressions
 from tests.hdl.syn_offload.model import Fate, Given, Model, Segment, Sweep
 
 # A component that refuses its parameters is never elaborated.
@@ -54,16 +54,11 @@ class Rig:
     def run(self, items: Sequence[Item], secret: int) -> list[dict[str, int]]:
         """What came of each item but None, a cycle each."""
         self.items, self.secret, self.outcomes = items, secret, []
-        # Amaranth compiles a table of four ways into expressions nested deeper than Python allows by default.
-        limit = sys.getrecursionlimit()
-        sys.setrecursionlimit(20_000)
-        try:
+        with deep_expressions():
             if self.used:
                 self.simulator.reset()
             self.used = True
             self.simulator.run()
-        finally:
-            sys.setrecursionlimit(limit)
         return self.outcomes
 
     async def _watch(self, ctx):
