@@ -143,7 +143,7 @@ async def a_full_store_waits_for_a_cell_and_no_frame_suffers(dut):
     r = bench.random
     bench.write(frames_of(r, 140, 1500))
     for _ in range(3):
-        await bench.until(lambda: bench.cells_used == bench.profile.store_cells, "the store is full")
+        await bench.until(lambda: bench.cells_used == bench.profile.cells, "the store is full")
         await bench.cycles(30)
         taken = bench.i.taken
         await bench.cycles(100)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amaranth.hdl import Module
+from amaranth.hdl._ast import Statement
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,7 +40,13 @@ BLOCKS = Design(
 
 def small(profile: Profile) -> Profile:
     """``profile`` with a port's buffer and a store that a few long frames fill."""
-    return replace(profile, port_fifo_bytes=16384, store_cells=96)
+    return replace(profile, port_fifo_bytes=16384, store_cells=96, syn_attempts=min(profile.syn_attempts, 8))
+
+
+def outward(signature: wiring.Signature, outer, inner) -> list[Statement]:
+    """Makes ``outer`` of the ports of ``inner``; ``connect`` cannot, as it does not flip an array of interfaces."""
+    pairs = zip(signature.flatten(outer), signature.flatten(inner), strict=True)
+    return [there.eq(here) if member.flow == In else here.eq(there) for (_, member, here), (_, _, there) in pairs]
 
 
 class Merged(wiring.Component):
@@ -86,11 +93,8 @@ class RegisterFile(wiring.Component):
         hit, read_data = 0, 0
         for name, part in self._parts.items():
             m.submodules[name] = part
-            for key, member in part.signature.members.items():
-                if key == "bus":
-                    continue
-                inner, outer = getattr(part, key), getattr(getattr(self, name), key)
-                m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
+            port = getattr(self, name)
+            m.d.comb += outward(port.signature, port, part)
             for key in ("address", "access", "read", "write", "write_data"):
                 m.d.comb += getattr(part.bus, key).eq(getattr(bridge.bus, key))
             hit, read_data = hit | part.bus.hit, read_data | part.bus.read_data
@@ -119,5 +123,5 @@ class Blocks(wiring.Component):
         m = Module()
         for name, block in self._blocks.items():
             m.submodules[name] = block
-            wiring.connect(m, wiring.flipped(getattr(self, name)), block)
+            m.d.comb += outward(block.signature, getattr(self, name), block)
         return m

@@ -18,7 +18,7 @@ OKAY, SLVERR, DECERR = 0, 2, 3
 #: The banks there are: the model's name, the block, which one of it.
 BANKS = (("card", abi.CARD, 0), ("interrupt", abi.INTERRUPT, 0), ("ring", abi.RING, RING_BANK))
 #: Two rounds of the counters, and some.
-CYCLES_TO_COPY = 2 * 64 + 40
+CYCLES_TO_COPY = 2 * 128 + 40
 
 
 class Word:
