@@ -62,6 +62,8 @@ CXX_FLAGS: tuple[str, ...] = ("-std=gnu++20", "-DNDEBUG", "-fPIC", "-march=nativ
 #: 512 bits at a time read more than was stored at once: 5 to 10 % slower.
 if platform.machine() in {"x86_64", "AMD64"}:
     CXX_FLAGS += ("-mprefer-vector-width=256",)
+#: Code on pages of its own, even where they are large (pages.cpp).
+CODE_APART = ("-Wl,-z,separate-code,-z,max-page-size=0x200000",) if sys.platform == "linux" else ()
 FAST, LITTLE, NONE = "-O2", "-O1", "-O0"
 
 
@@ -116,9 +118,9 @@ def build(design: Design, profile: Profile, work: Path, *, trace: bool, compiler
             # Numbered otherwise than foreseen, or what one drives came to nothing: the bits that tell are to be so too.
             ticking = {clock: ticking[clock] for clock in order}
     recipe = Recipe(
-        sources=(HARNESS / "harness.cpp",),
+        sources=(HARNESS / "harness.cpp", HARNESS / "pages.cpp"),
         compile=("-fvisibility=hidden", "-fno-plt", *defines),
-        link=("-shared",),
+        link=("-shared", *CODE_APART),
         trace=trace,
     )
     assemble(recipe, generated, work / LIBRARY, compiler=compiler, progress=progress)
