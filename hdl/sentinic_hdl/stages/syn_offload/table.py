@@ -81,14 +81,26 @@ class Attempts(wiring.Component):
         m.submodules.memory = memory = Memory(shape=layout.size, depth=self._sets, init=[])
         read, write = memory.read_port(), memory.write_port()
 
+        # After reset the memory holds what it held before: each set is emptied by an operation of its own.
+        coming, cleared = Signal(), Signal(index_bits)
+        m.d.comb += coming.eq(self.valid | self.clearing)
+        with m.If(self.clearing):
+            m.d.sync += [cleared.eq(cleared + 1), self.clearing.eq(cleared != self._sets - 1)]
+
+        # What hangs on registers that load with an operation is worked out without asking whether there is one: it
+        # matters only then, and meanwhile it does not change.
+
         # Cycle 1: the key, the lower end first; when what is over by now began.
         valid1, op1, key1, reversed1 = Signal(), Signal(Op), Signal(Key), Signal()
         horizon1 = Signal(65)  # ns; negative when nothing can be over
+        clear1, cleared1 = Signal(), Signal(index_bits)
         reverse = Signal()
-        m.d.sync += valid1.eq(self.valid)
-        with m.If(self.valid):
-            m.d.comb += reverse.eq(is_reversed(self.i))
+        m.d.comb += reverse.eq(is_reversed(self.i))
+        m.d.sync += valid1.eq(coming)
+        with m.If(coming):
             m.d.sync += [
+                clear1.eq(self.clearing),
+                cleared1.eq(cleared),
                 op1.eq(self.i),
                 key1.eq(key_of(self.i, reverse)),
                 reversed1.eq(reverse),
@@ -96,36 +108,38 @@ class Attempts(wiring.Component):
             ]
 
         # Cycle 2: the set's number, and the set is asked for.
+        valid3 = Signal()
         index1 = Signal(index_bits)
         valid2, op2, key2, index2 = Signal(), Signal(Op), Signal(Key), Signal(index_bits)
-        reversed2, horizon2 = Signal(), Signal(65)
+        reversed2, horizon2, clear2 = Signal(), Signal(65), Signal()
+        changed2 = Signal()  # the operation two before this one changes its set in this cycle
         hashed = Cat((key1.as_value() & self.secret[bit : bit + KEY_BITS]).xor() for bit in range(index_bits))
-        m.d.comb += index1.eq(Mux(op1.sweep, op1.index[:index_bits], hashed))
+        m.d.comb += index1.eq(Mux(clear1, cleared1, Mux(op1.sweep, op1.index[:index_bits], hashed)))
         with m.If(valid1):
             m.d.sync += [
                 op2.eq(op1), key2.eq(key1), index2.eq(index1), reversed2.eq(reversed1), horizon2.eq(horizon1),
+                clear2.eq(clear1), changed2.eq(valid3),
             ]  # fmt: skip
         m.d.sync += valid2.eq(valid1)
         m.d.comb += [read.addr.eq(index1), read.en.eq(valid1)]
 
         # Cycle 3: the set is there; the operation two before this one has just written.
-        valid3, op3, key3, index3, reversed3 = Signal(), Signal(Op), Signal(Key), Signal(index_bits), Signal()
-        written, written_set, written_index = Signal(), Signal(layout), Signal(index_bits)
+        op3, key3, index3, reversed3, clear3 = Signal(Op), Signal(Key), Signal(index_bits), Signal(), Signal()
+        written_set, written_index = Signal(layout), Signal(index_bits)
         seen = Signal(layout)
         now_of = _Matches(ways, "seen")
-        with m.If(valid2):
-            m.d.comb += seen.eq(Mux(written & (written_index == index2), written_set, read.data))
-            for way in range(ways):
-                record = seen[way].record
-                same_end = record.reversed == reversed2
-                same_sequence = record.sequence == op2.sequence
-                m.d.comb += [
-                    now_of.same[way].eq(record.key.as_value() == key2.as_value()),
-                    now_of.forward[way].eq(same_end),
-                    now_of.anew[way].eq(same_end & ~same_sequence),
-                    now_of.again[way].eq(same_end & same_sequence & (record.ip_length == op2.ip_length)),
-                    now_of.over[way].eq(op2.flush | (~horizon2[64] & (record.first <= horizon2[:64]))),
-                ]
+        m.d.comb += seen.eq(Mux(changed2 & (written_index == index2), written_set, read.data))
+        for way in range(ways):
+            record = seen[way].record
+            same_end = record.reversed == reversed2
+            same_sequence = record.sequence == op2.sequence
+            m.d.comb += [
+                now_of.same[way].eq(record.key.as_value() == key2.as_value()),
+                now_of.forward[way].eq(same_end),
+                now_of.anew[way].eq(same_end & ~same_sequence),
+                now_of.again[way].eq(same_end & same_sequence & (record.ip_length == op2.ip_length)),
+                now_of.over[way].eq(op2.flush | (~horizon2[64] & (record.first <= horizon2[:64]))),
+            ]
         read3, after = Signal(layout), Signal()
         matches3 = _Matches(ways, "matched")
         before = _Matches(1, "before")  # as against the record of the operation before, were it there
@@ -136,6 +150,7 @@ class Attempts(wiring.Component):
                 op3.eq(op2), key3.eq(key2), index3.eq(index2), reversed3.eq(reversed2),
                 read3.eq(seen),
                 after.eq(valid3 & (index3 == index2)),
+                clear3.eq(clear2),
                 *(matches3[name].eq(now_of[name]) for name in _Matches.NAMES),
                 before.same.eq(key3.as_value() == key2.as_value()),
                 before.forward.eq(same_end),
@@ -145,31 +160,27 @@ class Attempts(wiring.Component):
             ]  # fmt: skip
 
         # Cycle 4: decide, and write.
-        self._new_set = Signal(layout)
+        self._new_set, new_set = Signal(layout), Signal(layout)
         self._entered, self._entered_way = Signal(), Signal(range(ways))
-        m.d.sync += [written.eq(valid3), self.o.valid.eq(valid3), self.inserted.eq(0)]
-        with m.If(valid3):
-            # What the operation before this one entered, it entered after this one's set was looked at.
-            patched = _Matches(ways, "patched")
-            for way in range(ways):
-                is_new = after & self._entered & (self._entered_way == way)
-                for name in _Matches.NAMES:
-                    m.d.comb += patched[name][way].eq(Mux(is_new, before[name], matches3[name][way]))
-            self._decide(m, op3, key3, reversed3, index3, Mux(after, written_set, read3), patched)
-            m.d.sync += [written_set.eq(self._new_set), written_index.eq(index3)]
-
-        # After reset the memory holds what it held before.
-        cleared = Signal(index_bits)
+        # What the operation before this one entered, it entered after this one's set was looked at.
+        patched = _Matches(ways, "patched")
+        for way in range(ways):
+            is_new = after & self._entered & (self._entered_way == way)
+            for name in _Matches.NAMES:
+                m.d.comb += patched[name][way].eq(Mux(is_new, before[name], matches3[name][way]))
+        m.d.sync += [self.o.valid.eq(valid3 & ~clear3), self.inserted.eq(0)]
+        self._decide(m, op3, key3, reversed3, index3, Mux(after, written_set, read3), patched, valid3, clear3)
         m.d.comb += [
-            write.addr.eq(Mux(self.clearing, cleared, index3)),
-            write.data.eq(self._new_set),  # 0 while it is cleared
-            write.en.eq(self.clearing | valid3),
+            new_set.eq(Mux(clear3, 0, self._new_set)),
+            write.addr.eq(index3),
+            write.data.eq(new_set),
+            write.en.eq(valid3),
         ]
-        with m.If(self.clearing):
-            m.d.sync += [cleared.eq(cleared + 1), self.clearing.eq(cleared != self._sets - 1)]
+        with m.If(valid3):
+            m.d.sync += [written_set.eq(new_set), written_index.eq(index3)]
         return m
 
-    def _decide(self, m, op, key, is_from_high, index, old_value, matches):
+    def _decide(self, m, op, key, is_from_high, index, old_value, matches, valid, clear):
         ways = self._ways
         old_set = Signal(self._set_layout)
         live, holding, hits, candidates, chosen = (
@@ -213,14 +224,14 @@ class Attempts(wiring.Component):
         )
         full = old.retransmissions.all()
         m.d.comb += [
-            syn.eq(op.syn & ~op.sweep),
-            held.eq(chosen.any() & old.valid & old.holding),
+            syn.eq(op.syn & ~op.sweep & ~clear),
+            held.eq(chosen.any() & old.valid & old.holding & ~clear),
             over.eq(one.over),
             absorb.eq(syn & hit & held & ~over & one.again & ~full),
             supersede.eq(syn & hit & held & ~over & (one.anew | (one.again & full))),
             insert.eq(syn & (~hit | over | supersede)),
             give.eq(held & (op.sweep | insert | (hit & ~absorb))),
-            remove.eq(chosen.any() & (op.sweep | (hit & over))),
+            remove.eq(chosen.any() & (op.sweep | (hit & over)) & ~clear),
         ]
         reason = Signal(Reason)
         with m.If(over):
@@ -254,23 +265,24 @@ class Attempts(wiring.Component):
             ]
 
         out = self.o
-        m.d.sync += [
-            self._entered.eq(insert),
-            self._entered_way.eq(place),
-            out.sweep.eq(op.sweep),
-            out.give.eq(give),
-            out.hold.eq(insert),
-            out.absorb.eq(absorb),
-            out.reason.eq(Mux(give, reason, Reason.NONE)),
-            out.slot.eq(Cat(place, index)),
-            self.inserted.eq(insert),
-            self.inserted_index.eq(index),
-            self.inserted_at.eq(op.now),
-            self.holding.eq(self.holding + insert - give),
-            self.live.eq(self.live + (insert & ~(chosen.any() & old.valid)) - (remove & ~insert)),
-        ]
-        with m.If(give):
-            m.d.sync += out.record.eq(old)
+        with m.If(valid):
+            m.d.sync += [
+                self._entered.eq(insert),
+                self._entered_way.eq(place),
+                out.sweep.eq(op.sweep),
+                out.give.eq(give),
+                out.hold.eq(insert),
+                out.absorb.eq(absorb),
+                out.reason.eq(Mux(give, reason, Reason.NONE)),
+                out.slot.eq(Cat(place, index)),
+                self.inserted.eq(insert),
+                self.inserted_index.eq(index),
+                self.inserted_at.eq(op.now),
+                self.holding.eq(self.holding + insert - give),
+                self.live.eq(self.live + (insert & ~(chosen.any() & old.valid)) - (remove & ~insert)),
+            ]
+            with m.If(give):
+                m.d.sync += out.record.eq(old)
 
 
 class _Matches:
