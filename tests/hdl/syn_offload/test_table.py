@@ -91,10 +91,10 @@ class Rig:
             elif item is not None:
                 ctx.set(op.flush, 0)
                 for name in ("syn", "reset", "ipv6", "sequence", "ip_length", "port"):
-                    ctx.set(op[name], getattr(item, name))
+                    ctx.set(getattr(op, name), getattr(item, name))
                 for end in ("source", "destination"):
-                    ctx.set(op[end].address, getattr(item, end))
-                    ctx.set(op[end].port, getattr(item, f"{end}_port"))
+                    ctx.set(getattr(op, end).address, getattr(item, end))
+                    ctx.set(getattr(op, end).port, getattr(item, f"{end}_port"))
             await ctx.tick()
         ctx.set(table.valid, 0)
         for _ in range(LATENCY + 2):

@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 
 from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import SYN_OFFLOAD
+from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.meta import PacketMeta
@@ -16,7 +17,6 @@ from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.syn_offload.expiry import Expiry
 from sentinic_hdl.stages.syn_offload.table import LATENCY, Attempts
 from sentinic_hdl.stages.syn_offload.types import (
-    Op,
     Record,
     held_of,
     held_shape,
@@ -137,17 +137,15 @@ class SynOffload(wiring.Component):
         with m.Elif(waited != PATIENCE):
             m.d.sync += [waited.eq(waited + 1), gap.eq((waited == PATIENCE - 1) & (inside < DEPTH - SWEEP_MARGIN))]
 
-        op = Signal(Op)
-        with m.If(looking):
-            m.d.comb += op_of(profile, self.i.p, op, enabled=enabled)
-        with m.If(sweeping):
-            m.d.comb += [
-                op.sweep.eq(1),
-                op.index.eq(expiry.sweep.index),
-                op.flush.eq(expiry.sweep.flush),
-                op.now.eq(expiry.sweep.now),
-            ]
-        m.d.comb += [table.valid.eq(looking | sweeping), table.i.eq(op)]
+        op = table.i
+        m.d.comb += op_of(profile, self.i.p, op, enabled=enabled)
+        m.d.comb += [
+            op.sweep.eq(sweeping),
+            op.index.eq(expiry.sweep.index),
+            op.flush.eq(sweeping & expiry.sweep.flush),
+            op.now.eq(Mux(sweeping, expiry.sweep.now, self.i.p.info.timestamp)),
+        ]
+        m.d.comb += table.valid.eq(looking | sweeping)
 
         # --- Outcomes, in the order of what they are of ---
         outcome_shape = data.StructLayout(
@@ -158,8 +156,8 @@ class SynOffload(wiring.Component):
         began, packets = Signal(LATENCY), Signal(LATENCY)
         m.d.sync += [began.eq(Cat(going | sweeping, began)), packets.eq(Cat(going, packets))]
         outcome, here = Signal(outcome_shape), Signal(outcome_shape)
-        with m.If(table.o.valid):
-            m.d.comb += [outcome[name].eq(table.o[name]) for name in ("give", "hold", "absorb", "reason", "slot")]
+        m.d.comb += [outcome[name].eq(table.o.valid & table.o[name]) for name in ("give", "hold", "absorb")]
+        m.d.comb += [outcome[name].eq(table.o[name]) for name in ("reason", "slot")]  # of what is given, or held
         m.d.comb += [
             outcome.packet.eq(packets[-1]),
             outcomes.w_data.eq(outcome),
@@ -190,8 +188,7 @@ class SynOffload(wiring.Component):
             read.addr.eq(here.slot),
             read.en.eq(step & here.give),
         ]
-        with m.If(write.en):
-            m.d.comb += held_of(arriving, write.data)
+        m.d.comb += held_of(arriving, write.data)
         with m.If(self.o.ready):
             m.d.sync += giving.eq(0)
             with m.If(~giving):
@@ -207,8 +204,7 @@ class SynOffload(wiring.Component):
         with m.If(direct):
             m.d.sync += [meta.eq(self.i.payload), passing_on.eq(1)]
         back = Signal(PacketMeta)
-        with m.If(giving):
-            m.d.comb += restored(record, read.data, reason, back)
+        m.d.comb += restored(record, read.data, reason, back)
         m.d.comb += [self.o.valid.eq(giving | passing_on), self.o.payload.eq(Mux(giving, back, meta))]
 
         m.d.sync += self.attempts.eq(0)
@@ -217,7 +213,7 @@ class SynOffload(wiring.Component):
                 self.attempts.hold.eq(here.hold),
                 self.attempts.absorb.eq(here.absorb),
                 self.attempts.port.eq(arriving.info.port),
-                self.attempts.reason.eq(here.reason),
+                self.attempts.reason.eq(Mux(here.give, here.reason, Reason.NONE)),
                 self.attempts.given_port.eq(data.View(Record, given.r_data).port),
             ]
         return m

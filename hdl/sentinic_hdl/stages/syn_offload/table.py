@@ -11,6 +11,7 @@ from sentinic_hdl.stages.syn_offload.types import (
     KEY_BITS,
     Key,
     Op,
+    OpSignature,
     Record,
     enter,
     is_reversed,
@@ -60,7 +61,7 @@ class Attempts(wiring.Component):
         super().__init__(
             {
                 "valid": In(1),
-                "i": In(Op),
+                "i": In(OpSignature()),
                 "secret": In(secret_bits(sets)),
                 "timeout": In(64),
                 "o": Out(outcome_shape(sets * ways)),
@@ -101,7 +102,7 @@ class Attempts(wiring.Component):
             m.d.sync += [
                 clear1.eq(self.clearing),
                 cleared1.eq(cleared),
-                op1.eq(self.i),
+                OpSignature().load(op1, self.i),
                 key1.eq(key_of(self.i, reverse)),
                 reversed1.eq(reverse),
                 horizon1.eq(self.i.now - self.timeout),

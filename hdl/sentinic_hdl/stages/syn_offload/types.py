@@ -1,7 +1,8 @@
 """What travels inside SYN offload, and how a held SYN's meta is kept in two parts and put together again."""
 
 from amaranth.hdl import Cat, Const, Mux, Signal, Value
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for, exact_log2
 
 from sentinic.abi.profiles import Profile
@@ -73,6 +74,17 @@ class Op(data.Struct):
     sequence: 32
     ip_length: IP_LENGTH_BITS
     port: 2
+
+
+class OpSignature(wiring.Signature):
+    """An :class:`Op` on its way, each field a signal of its own: nothing is put together that nobody loads."""
+
+    def __init__(self):
+        super().__init__({name: Out(field.shape) for name, field in Op.as_shape()})
+
+    def load(self, op: data.View, port) -> list:
+        """Statements that make ``op`` what ``port`` says."""
+        return [op[name].eq(getattr(port, name)) for name in self.members]
 
 
 def outcome_shape(slots: int) -> data.StructLayout:
@@ -153,8 +165,11 @@ def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
     ).all()
 
 
-def op_of(profile: Profile, meta: PacketMeta, op: Op, *, enabled: Value) -> list:
-    """Statements that fill ``op`` from a packet's meta; ``enabled``: SYNs may be held."""
+def op_of(profile: Profile, meta: PacketMeta, op, *, enabled: Value) -> list:
+    """Statements that fill ``op``, an :class:`Op` or a port of one, from a packet's meta.
+
+    ``enabled``: SYNs may be held.
+    """
     headers = meta.headers
     return [
         op.source.port.eq(headers.source_port),
