@@ -33,6 +33,8 @@ LINGER = 3
 class Statistics(wiring.Component):
     """Counts packets by rules; one packet a cycle, or one in as many cycles as rules share a table.
 
+    Without a rule a packet passes in one cycle.
+
     A change of a rule, and the end of an interval, take effect between two packets: the stage lets those inside leave,
     some ten cycles, and goes on, at the end of an interval after two more cycles a rule (:class:`Changes`).  What was
     counted before then is reported by a sweep of the table, while packets pass.  A change waits for the sweep before to
@@ -240,13 +242,18 @@ class Statistics(wiring.Component):
         m.submodules.results = results = SyncFIFOBuffered(width=Crossing.as_shape().size, depth=DEPTH)
         sample = Signal(Sample)
         turn = Signal(range(max(2, shared)))
-        open_gate, going = Signal(), Signal()
+        idle, direct, open_gate, going = Signal(), Signal(), Signal(), Signal()
+        held, full, free, load = Signal(PacketMeta), Signal(), Signal(), Signal()
         gap, room, swept = Signal(), Signal(init=1), Signal(init=1)
         last_turn = turn == shared - 1
         m.d.comb += [
+            # Without a rule, and with nothing to wait for, a packet goes straight to the register at the end.
+            idle.eq(~active & (metas.level == 0)),
+            free.eq(~full | self.o.ready),
+            direct.eq(self.i.valid & idle & free & ~changes.stop),
             open_gate.eq(metas.w_rdy & ~changes.stop & ~gap & (~self.lossless | room)),
-            going.eq(self.i.valid & ((turn != 0) | open_gate)),
-            self.i.ready.eq(((turn != 0) | open_gate) & last_turn),
+            going.eq(self.i.valid & ~idle & ((turn != 0) | open_gate)),
+            self.i.ready.eq(Mux(idle, free & ~changes.stop, ((turn != 0) | open_gate) & last_turn)),
             changes.valid.eq(self.i.valid),
             changes.timestamp.eq(self.i.p.info.timestamp),
             changes.between.eq(turn == 0),
@@ -277,12 +284,19 @@ class Statistics(wiring.Component):
         self._crossings(m, units, active, going, results, shared)
         both = metas.r_rdy & results.r_rdy
         m.d.comb += [
-            self.o.valid.eq(both),
-            self.o.payload.eq(metas.r_data),
-            self.o.p.crossing.eq(results.r_data),
-            metas.r_en.eq(both & self.o.ready),
-            results.r_en.eq(both & self.o.ready),
+            load.eq(direct | (both & free)),
+            metas.r_en.eq(both & free),
+            results.r_en.eq(both & free),
+            self.o.valid.eq(full),
+            self.o.payload.eq(held),
         ]
+        with m.If(free):
+            m.d.sync += full.eq(load)
+        with m.If(load):
+            with m.If(idle):
+                m.d.sync += [held.eq(self.i.payload), held.crossing.eq(0)]
+            with m.Else():
+                m.d.sync += [held.eq(metas.r_data), held.crossing.eq(results.r_data)]
         self._gather(m, units, active, shared)
 
     def _crossings(self, m, units, active, going, results, shared):
