@@ -56,22 +56,7 @@ class Chaos:
         for number in range(self.card.profile.rings):
             if r.random() < 0.8:
                 self._switch(number)
-        table: list[tuple[Callable[[], object], int]] = [
-            (self._send, 30),
-            (self._step, 30),
-            (self._read, 20),
-            (lambda: self.card.counters(), 10),
-            (lambda: self._switch(r.randrange(self.card.profile.rings)), 10),
-            (self._memory, 5),
-            (self._pause, 4),
-            (self._hold, 3),
-            (self._key, 3),
-            (self._reset, 2),
-            (self._time, 2),
-            (self._interrupt, 3),
-            (self._peek, 5),
-            (self._rest, 3),
-        ]
+        table = self._actions()
         for _ in range(actions):
             (action,) = r.choices([action for action, _ in table], [weight for _, weight in table])
             action()
@@ -82,6 +67,25 @@ class Chaos:
         self._as_new()
 
     # --- What may happen ---
+
+    def _actions(self) -> list[tuple[Callable[[], object], int]]:
+        """What may happen, and how often."""
+        return [
+            (self._send, 30),
+            (self._step, 30),
+            (self._read, 20),
+            (lambda: self.card.counters(), 10),
+            (lambda: self._switch(self.r.randrange(self.card.profile.rings)), 10),
+            (self._memory, 5),
+            (self._pause, 4),
+            (self._hold, 3),
+            (self._key, 3),
+            (self._reset, 2),
+            (self._time, 2),
+            (self._interrupt, 3),
+            (self._peek, 5),
+            (self._rest, 3),
+        ]
 
     def _send(self) -> None:
         frames = wild_frames(self.r, self.r.choice((1, 5, 40, 200)), self.stock)

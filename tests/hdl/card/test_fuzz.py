@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from sentinic_sim.build import build_model
 from sentinic_sim.native import MemoryOptions, NativeTransport
+from tests.hdl.card.busy_chaos import BusyChaos
 from tests.hdl.card.chaos import Chaos
 from tests.hdl.card.native_card import (
     NativeCard,
@@ -117,8 +118,8 @@ def stock() -> list[bytes]:
     return r.sample(found, min(len(found), 400))
 
 
-def each_seed(scenario: Callable[[random.Random], None]) -> None:
-    for seed in range(FIRST_SEED, FIRST_SEED + SCENARIOS):
+def each_seed(scenario: Callable[[random.Random], None], count: int = SCENARIOS) -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
         try:
             scenario(random.Random(seed))
         except Exception as error:
@@ -138,6 +139,16 @@ def test_nothing_makes_the_card_hang_or_lose_count(profile: str, stock: list[byt
             Chaos(card, r, r.sample(stock, min(len(stock), 20))).run(r.choice((20, 60, 150)))
 
     each_seed(chaos)
+
+
+@pytest.mark.slow
+def test_stages_at_work_neither_hang_nor_lose_count(profile: str, stock: list[bytes]) -> None:
+    def chaos(r: random.Random) -> None:
+        transport = NativeTransport(build_model(profile), parallel=r.random() < 0.7, memory=random_memory(r))
+        with NativeCard(transport) as card:
+            BusyChaos(card, r, r.sample(stock, min(len(stock), 20))).run(r.choice((20, 60, 150)))
+
+    each_seed(chaos, SCENARIOS // 3)  # sweeps take long
 
 
 # --- Short ---
