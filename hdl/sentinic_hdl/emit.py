@@ -28,7 +28,7 @@ def write_rtlil(profile: Profile, path: Path) -> None:
 
 def to_rtlil(component: wiring.Component, name: str) -> str:
     """``component`` as RTLIL, top module ``name``.  Of a memory of zeros no more than the first word is initialised."""
-    return _convert(rtlil.convert, component, name)
+    return _MODULE.sub(_no_collision, _convert(rtlil.convert, component, name))
 
 
 def to_verilog(component: wiring.Component, name: str, *, attributes: bool = True) -> str:
@@ -80,6 +80,19 @@ def _short_memories() -> Iterator[None]:
         yield
     finally:
         rtlil.ModuleEmitter.emit_memory = whole
+
+
+_MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
+
+
+def _no_collision(module: re.Match[str]) -> str:
+    """Tell synthesis that a FIFO never reads the word that it writes in the same cycle (``test_fifo`` proves it).
+
+    It would keep each word written in flip-flops beside the block RAM, twice, and choose between these and the RAM.
+    """
+    if "wire width 1 \\inner_r_rdy\n" not in module[0]:
+        return module[0]
+    return re.sub(r"(\\COLLISION_X_MASK \d+)'0+$", r"\1'1", module[0], flags=re.MULTILINE)
 
 
 _ZEROS = re.compile(

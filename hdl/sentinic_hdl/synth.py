@@ -53,6 +53,13 @@ _XILINX_CELLS = {
 }
 
 
+#: Cells that are block RAM.
+_BLOCK_RAMS = frozenset({"DP16KD", "PDPW16KD", "RAMB36E2", "RAMB18E2", "URAM288"})
+#: Memories of more words are block RAM; on UltraScale+, those of more words than an UltraRAM has are UltraRAM.
+BLOCK_RAM_BEYOND_WORDS = 64
+ULTRA_RAM_BEYOND_WORDS = 4096
+
+
 @dataclass
 class Figures:
     """What a build takes; ``blocks`` are the card's parts, the same resources in each."""
@@ -96,7 +103,7 @@ def count(
     has left without either is ``shared``.
     """
     module = json.loads(netlist.read_text())["modules"][top]
-    part_of = re.compile(r"(?:harness\.)?(?:card\.)(\w+)\.|^(\w+)\.")
+    part_of = re.compile(r"(?:harness\.)?(?:card\.)(\w+)(?:\$\d+)?\.|^(\w+)\.")
 
     def part(name: str) -> str | None:
         found = part_of.match(name)
@@ -150,11 +157,53 @@ def count_blocks(
 
     blocks: dict[str, dict[str, int]] = {}
     for name, cell in modules[top]["cells"].items():
-        add(blocks.setdefault(name if cell["type"] in modules else "shared", {}), of(cell["type"]))
+        block = name.split("$")[0] if cell["type"] in modules else "shared"
+        add(blocks.setdefault(block, {}), of(cell["type"]))
     total: dict[str, int] = {}
     for block in blocks.values():
         add(total, block)
     return total, {name: block for name, block in blocks.items() if block}
+
+
+def place_memories(source: str, *, ultra_rams: bool = False) -> str:
+    """The RTLIL ``source`` with its large memories bound to block RAM: what cannot be block RAM is then an error.
+
+    Left to itself, yosys takes a LUT RAM of UltraScale+ to hold 65,536 words.
+    """
+
+    def styled(memory: re.Match[str]) -> str:
+        words = int(memory[1])
+        if words <= BLOCK_RAM_BEYOND_WORDS:
+            return memory[0]
+        style = "huge" if ultra_rams and words > ULTRA_RAM_BEYOND_WORDS else "block"
+        return f'  attribute \\ram_style "{style}"\n{memory[0]}'
+
+    return re.sub(r"^  memory width \d+ size (\d+) ", styled, source, flags=re.MULTILINE)
+
+
+def outside_block_ram(source: Path, netlist: Path) -> list[str]:
+    """Memories of the RTLIL ``source`` that ought to be block RAM and of which ``netlist`` (``write_json``) has none.
+
+    Each by its path, with its words and width.
+    """
+    cells: set[str] = set()
+    for module, content in json.loads(netlist.read_text())["modules"].items():
+        for name, cell in content["cells"].items():
+            if cell["type"] in _BLOCK_RAMS:
+                # By instances where the design was flattened, by modules where it was not.
+                cells.add(f"{module}.{re.sub(r'[.][0-9]+[.][0-9]+$', '', name)}")
+    found = re.compile(r"^module \\(\S+)|^  memory width (\d+) size (\d+) \\(\S+)", re.MULTILINE)
+    missed, module = [], ""
+    for at, width, words, memory in found.findall(source.read_text()):
+        module = at or module
+        if not at and int(words) > BLOCK_RAM_BEYOND_WORDS and f"{module}.{memory}" not in cells:
+            missed.append(f"{module}.{memory} ({words} words of {width} bits)")
+    return missed
+
+
+def _check_block_rams(source: Path, netlist: Path) -> None:
+    if missed := outside_block_ram(source, netlist):
+        raise BuildError(f"memories of over {BLOCK_RAM_BEYOND_WORDS} words outside block RAM: {', '.join(missed)}")
 
 
 def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
@@ -165,12 +214,13 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
         raise BuildError(f"{constraints} is missing: run synthesis from a source tree")
     shutil.copyfile(constraints, out / pins)
     source = out / "top.il"
-    source.write_text(emit.to_rtlil(Top(profile), "top"))
+    source.write_text(place_memories(emit.to_rtlil(Top(profile), "top")))
     figures = Figures(profile.name, "ecp5", wanted_mhz=profile.clock_hz / 1e6)
 
     _say("yosys: synth_ecp5")
     netlist = out / "top.json"
     run([YOSYS, "-p", f"read_rtlil {source.name}; synth_ecp5 -top top -json {netlist.name}"], out / "yosys.log")
+    _check_block_rams(source, netlist)
     figures.total, figures.blocks = count(netlist, _ECP5_CELLS, "top")
 
     _say("nextpnr: place and route (some minutes)")
@@ -196,7 +246,7 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
 #: As ``synth_xilinx`` does it, but for LUTs by ``abc``: ``abc9`` ends without a word on a design of this size.
 _XILINX = """
 read_rtlil card.il
-synth_xilinx -family xcup -top card -noiopad -run begin:map_luts
+synth_xilinx -family xcup -top card -uram -noiopad -run begin:map_luts
 opt_expr -mux_undef -noclkinv
 abc -luts 2:2,3,6:5
 clean
@@ -211,18 +261,21 @@ write_json card.json
 
 def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
     """Utilisation only: the open tools have no timing for UltraScale+."""
-    (out / "card.il").write_text(emit.to_rtlil(Card(profile), "card"))
-    _say("yosys for UltraScale+: utilisation (not seen to end within a quarter of an hour)")
+    source, netlist = out / "card.il", out / "card.json"
+    source.write_text(place_memories(emit.to_rtlil(Card(profile), "card"), ultra_rams=True))
+    _say("yosys for UltraScale+: utilisation")
     (out / "card.ys").write_text(_XILINX)
-    run([YOSYS, "-s", "card.ys"], out / "yosys.log")
+    run([YOSYS, "-t", "-s", "card.ys"], out / "yosys.log")
+    _check_block_rams(source, netlist)
     figures = Figures(profile.name, "xcup")
-    figures.total, figures.blocks = count_blocks(out / "card.json", _XILINX_CELLS, "card")
+    figures.total, figures.blocks = count_blocks(netlist, _XILINX_CELLS, "card")
     return figures
 
 
 def show(figures: Figures) -> str:
     """The figures as a table of plain text."""
     kinds = ["luts", "flip_flops", "block_rams", "multipliers"]
+    kinds += ["ultra_rams"] if "ultra_rams" in figures.total else []
     lines = [f"{figures.profile} on {figures.family}", f"{'':24}" + "".join(f"{kind:>13}" for kind in kinds)]
     rows = sorted(figures.blocks.items(), key=lambda item: -item[1].get("luts", 0))
     for name, part in [*rows, ("whole", figures.total)]:

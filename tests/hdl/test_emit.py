@@ -4,6 +4,7 @@ import re
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -92,3 +93,34 @@ def test_a_part_of_a_signal_that_never_changes_does_not_wait_for_a_change() -> N
     text = to_verilog(Half(), "top")
     assert re.search(r"initial\n +\S+ ?\[0\] = 1'h1;", text), text
     assert not re.search(r"always @\*\n +\S+ ?\[0\] = 1'h1;", text)
+
+
+class Queues(wiring.Component):
+    """A FIFO, and a memory that is read and written at any address."""
+
+    address: In(4)
+    data: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=8, depth=17)
+        m.submodules.words = words = Memory(shape=8, depth=16, init=[])
+        read, write = words.read_port(), words.write_port()
+        m.d.comb += [
+            read.addr.eq(self.address),
+            write.addr.eq(self.address),
+            write.en.eq(fifo.r_rdy),
+            write.data.eq(fifo.r_data),
+            fifo.r_en.eq(1),
+            fifo.w_en.eq(self.address[0]),
+            fifo.w_data.eq(self.address),
+            self.data.eq(read.data),
+        ]
+        return m
+
+
+def test_synthesis_is_told_that_a_fifo_never_reads_the_word_it_writes_and_nothing_of_other_memories() -> None:
+    text = to_rtlil(Queues(), "top")
+    reads = re.findall(r"cell \$memrd_v2 .*?end\n", text, re.DOTALL)
+    masks = {re.search(r'MEMID "\W+(\w+)"', read)[1]: re.search(r"COLLISION_X_MASK (\S+)", read)[1] for read in reads}
+    assert masks == {"storage": "1'1", "words": "1'0"}

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from sentinic.abi.profiles import PROFILES
 from sentinic.errors import BuildError
-from sentinic_hdl.synth import Figures, count, count_blocks, run, show
+from sentinic_hdl import emit
+from sentinic_hdl.card import Card
+from sentinic_hdl.synth import YOSYS, Figures, count, count_blocks, outside_block_ram, place_memories, run, show
 
 CELLS = {"LUT4": ("luts", 1), "CCU2C": ("luts", 2), "FF": ("flip_flops", 1)}
 
@@ -23,7 +26,7 @@ def cells(**types: str) -> dict[str, dict[str, object]]:
 
 def test_a_block_is_counted_as_often_as_it_is_instantiated(tmp_path: Path) -> None:
     modules = {
-        "card": {"cells": cells(a="unit", b="unit", c="other", glue="LUT4")},
+        "card": {"cells": {**cells(a="unit", b="unit", glue="LUT4"), **cells(**{"c$12": "other"})}},
         "unit": {"cells": cells(x="LUT4", y="CCU2C", inner="leaf")},
         "leaf": {"cells": cells(f="FF", buffer="BUFG")},
         "other": {"cells": cells(f="FF")},
@@ -43,13 +46,48 @@ def test_in_a_flat_netlist_a_cell_belongs_to_the_block_it_or_its_output_is_named
     lost = {"type": "LUT4", "connections": {"Z": [8]}, "port_directions": {"Z": "output"}}
     flat = {
         "top": {
-            "cells": {**cells(**{"harness.card.parser.q": "FF"}), "$abc$1": driven, "$abc$2": lost},
+            "cells": {
+                **cells(**{"harness.card.parser.q": "FF", "harness.card.store$7.memory.0.0": "FF"}),
+                "$abc$1": driven,
+                "$abc$2": lost,
+            },
             "netnames": {"harness.card.select.match": {"bits": [7]}, "loose": {"bits": [8]}},
         }
     }
     total, blocks = count(netlist(tmp_path, flat), CELLS, "top")
-    assert blocks == {"parser": {"flip_flops": 1}, "select": {"luts": 1}, "shared": {"luts": 1}}
-    assert total == {"luts": 2, "flip_flops": 1}
+    assert blocks == {
+        "parser": {"flip_flops": 1},
+        "store": {"flip_flops": 1},
+        "select": {"luts": 1},
+        "shared": {"luts": 1},
+    }
+    assert total == {"luts": 2, "flip_flops": 2}
+
+
+def test_memories_are_bound_to_block_ram_or_ultra_ram_by_their_words() -> None:
+    text = "".join(f"  memory width 9 size {words} \\m{words}\n" for words in (64, 65, 4096, 4097))
+    block, huge = '  attribute \\ram_style "block"', '  attribute \\ram_style "huge"'
+    lines = text.splitlines()
+    assert place_memories(text).splitlines() == [lines[0], block, lines[1], block, lines[2], block, lines[3]]
+    assert place_memories(text, ultra_rams=True).splitlines()[-4:] == [block, lines[2], huge, lines[3]]
+
+
+def test_a_large_memory_outside_block_ram_is_named_with_its_size(tmp_path: Path) -> None:
+    source = tmp_path / "top.il"
+    source.write_text("""
+module \\top.card.store$3
+  memory width 9 size 65 \\links
+  memory width 9 size 64 \\small
+module \\unit.table
+  memory width 20 size 1024 \\memory
+""")
+    flat = {"top": {"cells": cells(**{"card.store$3.links.0.1": "DP16KD", "x": "LUT4"})}}
+    assert outside_block_ram(source, netlist(tmp_path, flat)) == ["unit.table.memory (1024 words of 20 bits)"]
+    blocks = {
+        "top.card.store$3": {"cells": cells(**{"links.0.0": "RAM64M"})},
+        "unit.table": {"cells": cells(**{"memory.12.3": "URAM288"})},
+    }
+    assert outside_block_ram(source, netlist(tmp_path, blocks)) == ["top.card.store$3.links (65 words of 9 bits)"]
 
 
 def test_a_tool_that_fails_is_quoted_with_its_last_lines_and_one_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -65,3 +103,18 @@ def test_the_table_has_a_line_a_block_the_largest_first_and_the_clock() -> None:
     assert [line.split()[0] for line in lines[2:5]] == ["large", "small", "whole"]
     assert "10%" in lines[5]
     assert lines[-1] == "Fmax 82.4 MHz, wanted 62.5 MHz"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("profile", "passes"),
+    [
+        ("board", "synth_ecp5 -top card -run begin:map_ffram"),
+        ("wide", "synth_xilinx -family xcup -top card -uram -noiopad -run begin:map_ffram"),
+    ],
+)
+def test_every_memory_of_more_than_64_words_is_block_ram(profile: str, passes: str, tmp_path: Path) -> None:
+    source, found = tmp_path / "card.il", tmp_path / "card.json"
+    source.write_text(place_memories(emit.to_rtlil(Card(PROFILES[profile]), "card"), ultra_rams=profile == "wide"))
+    run([YOSYS, "-p", f"read_rtlil card.il; {passes}; write_json card.json"], tmp_path / "yosys.log")
+    assert outside_block_ram(source, found) == []
