@@ -23,7 +23,7 @@ from sentinic_hdl.rings.select import Select
 from sentinic_hdl.rings.switch import RingSwitch
 from sentinic_hdl.rings.types import copy_shape
 from sentinic_hdl.rings.writer import Writer
-from sentinic_hdl.slice import Slice
+from sentinic_hdl.slice import Register, Slice
 from sentinic_hdl.stages import SLEEPERS, STAGES
 from sentinic_hdl.store import PacketStore, StoredFrame
 
@@ -160,7 +160,10 @@ class Card(wiring.Component):
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=profile.metas)
         m.submodules.select = select = Select(profile=profile)
         m.submodules.copies = copies = SyncFIFOBuffered(width=copy_shape(profile).size, depth=COPIES_DEPTH)
+        # A block RAM answers late, and the words of tag and descriptor are many choices deep.  Not in one cycle.
+        m.submodules.copy = copy = Register(copy_shape(profile))
         m.submodules.writer = writer = Writer(profile=profile)
+        wiring.connect(m, copy.o, writer.i)
         m.d.comb += [
             metas.w_data.eq(payload),
             metas.w_en.eq(valid),
@@ -174,9 +177,9 @@ class Card(wiring.Component):
             copies.w_data.eq(select.o.payload),
             copies.w_en.eq(select.o.valid),
             select.o.ready.eq(copies.w_rdy),
-            writer.i.payload.eq(copies.r_data),
-            writer.i.valid.eq(copies.r_rdy),
-            copies.r_en.eq(writer.i.ready),
+            copy.i.payload.eq(copies.r_data),
+            copy.i.valid.eq(copies.r_rdy),
+            copies.r_en.eq(copy.i.ready),
         ]
         cells_used = self._cells_used(m, chain, store)
         # A paused card must not wait for cells: those before dispatch are given back by nobody else.
@@ -227,7 +230,7 @@ class Card(wiring.Component):
             "parser": (parser.o.valid, parser.o.ready),
             "stages": (entry_valid, entry_ready),
             "dispatch": (metas.r_rdy, metas.r_en),
-            "dma": (copies.r_rdy, copies.r_en),
+            "dma": (copy.o.valid, copy.o.ready),
         }
         increments = self._increments(ports, parser, select, writer, interrupt, steps, valid & ready)
         for stage in chain:

@@ -53,7 +53,7 @@ def add_writer(bench: Bench, module, profile):
     with patch.object(module, "OUTSTANDING", QUEUED), patch.object(module, "PENDING", QUEUED):
         dut = bench.add("dut", module.Writer(profile=profile), free=True)
     copies = bench.rules(dut.i)
-    bench.assume(copies.kept, because="the FIFO before keeps the stream rules")
+    bench.assume(copies.kept, because="the register before keeps the stream rules")
     # The store is asked for a copy that is still there when it is composed.
     asked, last = bench.inner("dut.asked"), dut.i.p.last
     bench.check(~dut.i.ready | dut.i.valid)
