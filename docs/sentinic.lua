@@ -9,11 +9,12 @@ local HEADER = 2 -- version and length; the EtherType belongs to the layer below
 local NO_PACKET = 0
 local FIRST_ETHERTYPE = 0x0600 -- anything below is an IEEE 802.3 length
 
+local Content = { [0] = "GROUPS", [1] = "ATTEMPTS" }
 local Kind = { [0] = "PACKET", [1] = "REPORT", [2] = "REGENERATED", [3] = "VOID" }
 local ParseError = { [0] = "NONE", [1] = "LINK_TRUNCATED", [2] = "VLAN_DEPTH", [3] = "MPLS_DEPTH", [4] = "IP_VERSION", [5] = "IP_TRUNCATED", [6] = "IPV4_HEADER_LENGTH", [7] = "IPV4_TOTAL_LENGTH", [8] = "IP_BEYOND_FRAME", [9] = "EXTENSION_TRUNCATED", [10] = "EXTENSION_DEPTH", [11] = "WINDOW", [12] = "FRAGMENT_RANGE", [13] = "TRANSPORT_TRUNCATED", [14] = "TCP_DATA_OFFSET", [15] = "UDP_LENGTH", [16] = "ARP_TRUNCATED" }
 local Protocol = { [0] = "OTHER", [1] = "ARP", [2] = "IP_OTHER", [3] = "TCP", [4] = "UDP", [5] = "SCTP", [6] = "ICMP", [7] = "ICMPV6" }
 local Verdict = { [0] = "CLEAN", [1] = "FRAGMENT", [2] = "TRUNCATED", [3] = "BAD_NETWORK_CHECKSUM", [4] = "BAD_TRANSPORT_CHECKSUM", [5] = "MALFORMED" }
-local Type = { [5] = "crossing", [6] = "attempt", [4] = "loss", [3] = "tcp", [2] = "headers", [1] = "packet", [17] = "report", [16] = "group" }
+local Type = { [5] = "crossing", [6] = "attempt", [4] = "loss", [3] = "tcp", [2] = "headers", [1] = "packet", [17] = "report", [16] = "group", [18] = "unanswered" }
 
 local version = ProtoField.uint8("sentinic.version", "Version")
 local length = ProtoField.uint8("sentinic.length", "Length in 32-bit words")
@@ -81,8 +82,8 @@ local tlvs = {
     [0x11] = { name = "report", size = 48, doc = "Head of a report: a frame with no packet.", members = {
         member(0, 1, ProtoField.uint8("sentinic.report.type", "Type", base.DEC, Type)),
         member(1, 1, ProtoField.uint8("sentinic.report.length", "Length (32-bit words)", base.DEC, nil)),
-        member(2, 1, ProtoField.uint8("sentinic.report.groups", "Groups", base.DEC, nil)),
-        member(3, 1, ProtoField.uint8("sentinic.report.reserved", "Reserved", base.DEC, nil)),
+        member(2, 1, ProtoField.uint8("sentinic.report.items", "Items", base.DEC, nil)),
+        member(3, 1, ProtoField.uint8("sentinic.report.content", "Content", base.DEC, Content)),
         member(4, 4, ProtoField.uint32("sentinic.report.sequence", "Sequence", base.DEC, nil)),
         member(8, 8, ProtoField.absolute_time("sentinic.report.timestamp", "Timestamp", base.UTC), true),
         member(16, 8, ProtoField.uint64("sentinic.report.reserved0", "Reserved0", base.DEC, nil)),
@@ -123,6 +124,22 @@ local tlvs = {
         member(108, 4, ProtoField.uint32("sentinic.group.reserved1", "Reserved1", base.DEC, nil)),
         member(112, 8, ProtoField.uint64("sentinic.group.reserved2", "Reserved2", base.DEC, nil)),
         member(120, 8, ProtoField.uint64("sentinic.group.reserved3", "Reserved3", base.DEC, nil)),
+    } },
+    [0x12] = { name = "unanswered", size = 64, doc = "An attempt that nobody answered, of which the card has kept the SYNs to itself.", members = {
+        member(0, 1, ProtoField.uint8("sentinic.unanswered.type", "Type", base.DEC, Type)),
+        member(1, 1, ProtoField.uint8("sentinic.unanswered.length", "Length (32-bit words)", base.DEC, nil)),
+        member(2, 1, ProtoField.uint8("sentinic.unanswered.reason", "Reason", base.DEC, nil)),
+        member(3, 1, ProtoField.uint8("sentinic.unanswered.origin", "Origin", base.DEC, nil)),
+        member(4, 1, ProtoField.uint8("sentinic.unanswered.tcp_flags", "Tcp flags", base.DEC, nil)),
+        member(5, 1, ProtoField.uint8("sentinic.unanswered.ip_length", "Ip length (bytes)", base.DEC, nil)),
+        member(6, 2, ProtoField.uint16("sentinic.unanswered.retransmissions", "Retransmissions (packets)", base.DEC, nil)),
+        member(8, 8, ProtoField.absolute_time("sentinic.unanswered.first", "First", base.UTC), true),
+        member(16, 8, ProtoField.absolute_time("sentinic.unanswered.last", "Last", base.UTC), true),
+        member(24, 4, ProtoField.uint32("sentinic.unanswered.sequence", "Sequence", base.DEC, nil)),
+        member(28, 2, ProtoField.uint16("sentinic.unanswered.source_port", "Source port", base.DEC, nil)),
+        member(30, 2, ProtoField.uint16("sentinic.unanswered.destination_port", "Destination port", base.DEC, nil)),
+        member(32, 16, ProtoField.ipv6("sentinic.unanswered.source", "Source")),
+        member(48, 16, ProtoField.ipv6("sentinic.unanswered.destination", "Destination")),
     } },
 }
 

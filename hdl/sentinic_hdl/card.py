@@ -1,6 +1,6 @@
 """The card: everything between the MAC boundary and the DMA bus."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -9,7 +9,7 @@ from sentinic.abi import registers as abi
 from sentinic.abi.counters import counter_names
 from sentinic.abi.profiles import Profile
 from sentinic.abi.syn_offload import Reason
-from sentinic.abi.verdicts import Checksum, Kind, ParseError, Verdict
+from sentinic.abi.verdicts import Checksum, Content, Kind, ParseError, Verdict
 from sentinic_hdl.axi import AxiLite, AxiStream, AxiWrite
 from sentinic_hdl.csr import AxiLiteBridge, CounterBank, RegisterBank
 from sentinic_hdl.ingress.merge import Merge
@@ -21,7 +21,7 @@ from sentinic_hdl.rings.bodies import Bodies
 from sentinic_hdl.rings.reports import Reports
 from sentinic_hdl.rings.select import Select
 from sentinic_hdl.rings.switch import RingSwitch
-from sentinic_hdl.rings.types import copy_shape
+from sentinic_hdl.rings.types import copy_shape, report_cell
 from sentinic_hdl.rings.writer import Writer
 from sentinic_hdl.slice import Register, Slice
 from sentinic_hdl.stages import SLEEPERS, STAGES
@@ -164,6 +164,7 @@ class Card(wiring.Component):
         m.submodules.copy = copy = Register(copy_shape(profile))
         m.submodules.writer = writer = Writer(profile=profile)
         wiring.connect(m, copy.o, writer.i)
+        overtaken = self._overtaken(m, chain, select)
         m.d.comb += [
             metas.w_data.eq(payload),
             metas.w_en.eq(valid),
@@ -174,6 +175,7 @@ class Card(wiring.Component):
             select.pause.eq(card_bank.control[1]),
             select.fault.eq(writer.fault),
             select.busy.eq(copies.w_level >= UNANSWERED_COPIES),
+            select.attempts_turn.eq((copies.w_level == 0) & (overtaken == 0)),
             copies.w_data.eq(select.o.payload),
             copies.w_en.eq(select.o.valid),
             select.o.ready.eq(copies.w_rdy),
@@ -238,7 +240,9 @@ class Card(wiring.Component):
                 increments.update(self._attempts(stage.attempts, select))
         # Reports are no packets.
         increments["reports"] = writer.events.delivered & writer.events.of_report
-        increments["reports_lost"] = (writer.events.failed & writer.events.of_report) + select.report_lost
+        increments["reports_lost"] = (
+            (writer.events.failed & writer.events.of_report) + select.report_lost + select.attempts_lost
+        )
         increments = {name: increments[name] for name in counter_names(profile)}
         m.submodules.counters = counters = CounterBank(
             profile=profile, widths={name: len(value) for name, value in increments.items()}
@@ -267,6 +271,7 @@ class Card(wiring.Component):
             config.spread_index.eq(bank.spread[8:]),
             config.reports.eq(bank.extras[0]),
             config.crossings.eq(bank.extras[1]),
+            config.attempts.eq(bank.extras[2]),
         ]
         for name in (
             "descriptor_mask",
@@ -291,10 +296,46 @@ class Card(wiring.Component):
         m.d.sync += cells_used.eq(store.cells_used - holder.holding)
         return cells_used
 
+    def _overtaken(self, m, chain, select):
+        """Packets between the stage that makes records of attempts and dispatch, on a card that keeps their order.
+
+        A paused card has records come where they belong among packets: no packet leaves the stage before the records of
+        before have left it, and these wait here for the packets ahead of them.
+        """
+        overtaken = Signal(range(self.profile.metas + 4 * len(chain)))
+        for stage in chain:
+            if "records" in stage.signature.members:
+                m.d.sync += overtaken.eq(overtaken + (stage.o.valid & stage.o.ready) - select.done)
+        return Mux(select.pause, overtaken, 0)
+
     def _reports(self, m, chain, select, writer, store):
         """Stages that hand out reports get a place beside the packet store where reports wait."""
-        sources = [stage for stage in chain if "reports" in stage.signature.members]
-        if not sources:
+        profile = self.profile
+        places = {}
+        for stage in chain:
+            for content, (items, offer, lost) in {
+                Content.GROUPS: ("reports", select.report, select.report_lost),
+                Content.ATTEMPTS: ("records", select.attempts, select.attempts_lost),
+            }.items():
+                if items not in stage.signature.members:
+                    continue
+                m.submodules[items] = reports = places[content] = Reports(profile=profile, content=content)
+                wiring.connect(m, getattr(stage, items), reports.i)
+                m.d.comb += [
+                    reports.time.eq(self.time),
+                    reports.release.valid.eq(lost),
+                    reports.release.payload.eq(reports.o.p.cell),
+                    offer.valid.eq(reports.o.valid),
+                    offer.payload.eq(reports.o.payload),
+                    reports.o.ready.eq(offer.ready),
+                ]
+                if content is Content.ATTEMPTS:
+                    m.d.comb += [
+                        reports.close.eq(stage.hurry),
+                        stage.reporting.eq(reports.busy),
+                        stage.wanted.eq(select.attempts_wanted),
+                    ]
+        if not places:
             # Without reports, what is asked for is of the packet store.
             m.d.comb += [
                 store.read.payload.eq(writer.read.p.frame),
@@ -303,22 +344,29 @@ class Card(wiring.Component):
             ]
             wiring.connect(m, store.o, writer.body)
             return
-        (source,) = sources
-        m.submodules.reports = reports = Reports(profile=self.profile)
-        m.submodules.bodies = bodies = Bodies(profile=self.profile)
-        wiring.connect(m, source.reports, reports.i)
-        wiring.connect(m, reports.o, select.report)
+        m.submodules.bodies = bodies = Bodies(profile=profile)
         wiring.connect(m, writer.read, bodies.ask)
         wiring.connect(m, bodies.o, writer.body)
         wiring.connect(m, bodies.store_read, store.read)
         wiring.connect(m, store.o, bodies.store_beats)
-        wiring.connect(m, bodies.report_read, reports.read)
-        wiring.connect(m, reports.beats, bodies.report_beats)
+        if len(places) == 1:
+            (reports,) = places.values()
+            wiring.connect(m, bodies.report_read, reports.read)
+            wiring.connect(m, reports.beats, bodies.report_beats)
+            return
+        m.submodules.report_bodies = among = Bodies(profile=profile)
         m.d.comb += [
-            reports.time.eq(self.time),
-            reports.release.valid.eq(select.report_lost),
-            reports.release.payload.eq(reports.o.p.cell),
+            among.ask.p.frame.eq(bodies.report_read.payload),
+            among.ask.p.report.eq(bodies.report_read.p.cell[report_cell(profile) - 1]),
+            among.ask.valid.eq(bodies.report_read.valid),
+            bodies.report_read.ready.eq(among.ask.ready),
         ]
+        wiring.connect(m, among.o, bodies.report_beats)
+        groups, attempts = places[Content.GROUPS], places[Content.ATTEMPTS]
+        wiring.connect(m, among.store_read, groups.read)
+        wiring.connect(m, groups.beats, among.store_beats)
+        wiring.connect(m, among.report_read, attempts.read)
+        wiring.connect(m, attempts.beats, among.report_beats)
 
     def _increments(self, ports, parser, select, writer, interrupt, steps, stage_moved):
         """By how much each counter grows in this cycle; packets are counted once they are surely past a point."""
@@ -385,7 +433,9 @@ class Card(wiring.Component):
             for reason in Reason:
                 if reason is not Reason.NONE:
                     table[f"port{n}.attempts_{reason.name.lower()}"] = (events.reason == reason) & given
-            table[f"port{n}.attempts_unreported"] = select.unreported[n]
+            ended = events.ended_port == n
+            table[f"port{n}.attempts_recorded"] = events.recorded & ended
+            table[f"port{n}.attempts_unreported"] = select.unreported[n] + (events.unreported & ended)
         return table
 
     def _identity(self, m, bank, cells_used, stages):

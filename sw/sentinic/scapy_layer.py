@@ -33,7 +33,7 @@ from scapy.packet import NoPayload, Packet, Raw, bind_bottom_up, bind_layers
 
 from sentinic.abi.codec import enumeration_of, strip_tag
 from sentinic.abi.layout import Member
-from sentinic.abi.statistics import REPORT_TLVS
+from sentinic.abi.reports import REPORT_TLVS
 from sentinic.abi.tag import NO_PACKET_ETHERTYPE, TAG_ETHERTYPE, TAG_HEADER_BYTES, TAG_VERSION, TLVS, Tlv
 
 _FIELDS: dict[int, Any] = {1: ByteField, 2: ShortField, 4: IntField, 8: LongField}

@@ -1,62 +1,106 @@
-"""Reports: groups that a stage hands out, packed into frames that hold no packet."""
+"""Reports: what stages hand out beside packets, packed into frames that hold no packet, many items to a frame."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from collections.abc import Callable
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from sentinic.abi import statistics as abi
+from sentinic.abi import reports as abi
+from sentinic.abi import statistics
 from sentinic.abi.profiles import Profile
 from sentinic.abi.tag import TAG_ETHERTYPE, TAG_VERSION
-from sentinic.abi.verdicts import Kind
-from sentinic_hdl.meta import PacketMeta
+from sentinic.abi.verdicts import Content
 from sentinic_hdl.rings.compose import pack, swap_bytes
+from sentinic_hdl.rings.types import report_frame
 from sentinic_hdl.stages.statistics.types import Fields, report_shape
+from sentinic_hdl.stages.syn_offload.types import Ended, ends_of, syn_flags
 from sentinic_hdl.store import read_shape
 
 #: Bytes kept for a report.
-SLOT_BYTES = 1024
-assert abi.report_bytes(abi.REPORT_GROUPS) <= SLOT_BYTES
-#: Cycles that an unfinished report waits for another group.
+SLOT_BYTES = abi.REPORT_MAX_BYTES
+#: Cycles that an unfinished report waits for another item.
 PATIENCE = 255
 
 
-def group_bytes(group) -> Signal:
+def group_bytes(group) -> Value:
     """The TLV of a group, in memory order."""
     key = data.View(Fields, group.key)
-    values = {name: key[name] for name in (item.name for item in abi.FIELDS) if name != "reserved"}
+    values = {name: key[name] for name in (item.name for item in statistics.FIELDS) if name != "reserved"}
     for name in ("source", "destination", "eth_src", "eth_dst"):
         values[name] = key[name]
     for name in ("rule", "flags", "generation", "packets", "bytes", "first", "last", "history", "seen"):
         values[name] = group[name]
-    tlv = abi.GROUP
+    return _tlv_bytes(Content.GROUPS, values)
+
+
+def attempt_bytes(ended) -> Value:
+    """The TLV of an attempt that nobody answered, in memory order."""
+    record = ended.record
+    source, destination = ends_of(record)
+    origin = Cat(record.port, Mux(record.key.ipv6, Const(2, 2), Const(1, 2)), ended.window_zero)
+    values = {
+        "reason": ended.reason,
+        "origin": origin,
+        "tcp_flags": syn_flags(ended.congestion),
+        "source_port": source.port,
+        "destination_port": destination.port,
+        "source": source.address,
+        "destination": destination.address,
+        **{name: record[name] for name in ("ip_length", "retransmissions", "first", "last", "sequence")},
+    }
+    return _tlv_bytes(Content.ATTEMPTS, values)
+
+
+def _tlv_bytes(content: Content, values: dict[str, Value]) -> Value:
+    tlv = abi.ITEMS[content]
     return pack(tlv.record, {"type": Const(tlv.type, 8), "length": Const(tlv.words, 8), **values})
 
 
-class Reports(wiring.Component):
-    """Packs groups into frames, keeps those until dispatch has read them, and offers them as packets.
+def item_shape(profile: Profile, content: Content):
+    """What a stage hands out that makes reports of ``content``."""
+    return report_shape(profile) if content is Content.GROUPS else Ended
 
-    A frame is closed when it is full, or when no group has come for ``PATIENCE`` cycles.  Takes a group in as many
-    cycles as it has beats.
+
+_BYTES: dict[Content, Callable[[Value], Value]] = {
+    Content.GROUPS: group_bytes,
+    Content.ATTEMPTS: attempt_bytes,
+}
+
+
+class Reports(wiring.Component):
+    """Packs items into frames, keeps those until dispatch has read them, and offers them to it.
+
+    A frame is closed when it is full, when no item has come for ``PATIENCE`` cycles, or none is there and it is asked
+    for.  Takes an item in as many cycles as it has beats.
+
+    Parameters
+    ----------
+    content: what the items are
 
     Members
     -------
-    i: groups
+    i: items
+    close: let what there is go
     time: wire time, ns
-    o: closed frames: ``cell`` is the place, ``kind`` REPORT
+    o: closed frames: ``cell`` is the place
+    busy: items that were taken have not been taken of ``o``
     read: a frame to read, as of the packet store; ``release`` gives its place back
     beats: what was read, the first beat two cycles after the command
     release: give the frame at place ``cell`` back unread
     """
 
-    def __init__(self, *, profile: Profile):
-        self._profile = profile
+    def __init__(self, *, profile: Profile, content: Content):
+        self._profile, self._content = profile, content
         super().__init__(
             {
-                "i": In(stream.Signature(report_shape(profile))),
+                "i": In(stream.Signature(item_shape(profile, content))),
+                "close": In(1),
                 "time": In(64),
-                "o": Out(stream.Signature(PacketMeta)),
+                "o": Out(stream.Signature(report_frame(profile))),
+                "busy": Out(1),
                 "read": In(stream.Signature(read_shape(profile))),
                 "beats": Out(stream.Signature(profile.data_width)),
                 "release": In(stream.Signature(exact_log2(profile.report_frames), always_ready=True)),
@@ -74,15 +118,16 @@ class Reports(wiring.Component):
 
         # --- Writing ---
         head_beats = abi.REPORT_HEAD_BYTES // beat_bytes
-        group_beats = abi.GROUP.record.size // beat_bytes
+        tlv, most = abi.ITEMS[self._content], abi.most_items(self._content)
+        item_beats = tlv.record.size // beat_bytes
         slot, used = Signal(frame_bits), Signal(frames)
-        groups, beat = Signal(range(abi.REPORT_GROUPS + 1)), Signal(range(max(group_beats, head_beats)))
+        items, beat = Signal(range(most + 1)), Signal(range(max(2, item_beats, head_beats)))
         sequence, patience = Signal(32), Signal(range(PATIENCE + 1))
         closed = Signal()
         place = Signal(exact_log2(slot_beats))
-        body = group_bytes(self.i.p)
+        body = _BYTES[self._content](self.i.p)
         tag_words = Signal(8)
-        m.d.comb += tag_words.eq(1 + abi.REPORT.words + groups * abi.GROUP.words)
+        m.d.comb += tag_words.eq(1 + abi.REPORT.words + items * tlv.words)
         head = Cat(
             Const(0, 96),
             swap_bytes(Cat(tag_words, Const(TAG_VERSION, 8), Const(TAG_ETHERTYPE, 16))),
@@ -91,36 +136,37 @@ class Reports(wiring.Component):
                 {
                     "type": Const(abi.REPORT.type, 8),
                     "length": Const(abi.REPORT.words, 8),
-                    "groups": groups,
+                    "items": items,
+                    "content": Const(self._content, 8),
                     "sequence": sequence,
                     "timestamp": self.time,
                 },
             ),
         )
-        m.d.comb += [write.addr.eq(Cat(place, slot)), self.o.p.kind.eq(Kind.REPORT)]
+        m.d.comb += [write.addr.eq(Cat(place, slot)), self.busy.eq(items.any())]
 
         def pieces(value, count):
             return Array(value[n * width : (n + 1) * width] for n in range(count))[beat]
 
         with m.FSM():
             with m.State("COLLECT"):
-                with m.If(~used.bit_select(slot, 1) & self.i.valid & (groups != abi.REPORT_GROUPS)):
+                with m.If(~used.bit_select(slot, 1) & self.i.valid & (items != most)):
                     m.d.comb += [
-                        place.eq(head_beats + groups * group_beats + beat),
-                        write.data.eq(pieces(body, group_beats)),
+                        place.eq(head_beats + items * item_beats + beat),
+                        write.data.eq(pieces(body, item_beats)),
                         write.en.eq(1),
                     ]
                     m.d.sync += [beat.eq(beat + 1), patience.eq(0)]
-                    with m.If(beat == group_beats - 1):
+                    with m.If(beat == item_beats - 1):
                         m.d.comb += self.i.ready.eq(1)
-                        m.d.sync += [beat.eq(0), groups.eq(groups + 1)]
-                with m.Elif((groups == abi.REPORT_GROUPS) | (groups.any() & (patience == PATIENCE))):
+                        m.d.sync += [beat.eq(0), items.eq(items + 1)]
+                with m.Elif((items == most) | (items.any() & (self.close | (patience == PATIENCE)))):
                     m.next = "TAIL"
                 with m.Else():
                     m.d.sync += patience.eq(patience + 1)
             with m.State("TAIL"):
                 # The inner EtherType of a frame with no packet is 0.
-                m.d.comb += [place.eq(head_beats + groups * group_beats), write.en.eq(1)]
+                m.d.comb += [place.eq(head_beats + items * item_beats), write.en.eq(1)]
                 m.next = "HEAD"
             with m.State("HEAD"):
                 m.d.comb += [place.eq(beat), write.data.eq(pieces(head, head_beats)), write.en.eq(1)]
@@ -129,17 +175,17 @@ class Reports(wiring.Component):
                     m.d.sync += [
                         beat.eq(0),
                         closed.eq(1),
-                        self.o.p.cell.eq(slot),
+                        self.o.p.cell.eq(Cat(slot, Const(self._content == Content.ATTEMPTS, 1))),
                         self.o.p.info.timestamp.eq(self.time),
-                        self.o.p.info.length.eq(abi.REPORT_HEAD_BYTES + groups * abi.GROUP.record.size + 2),
-                        self.o.p.info.wire_length.eq(abi.REPORT_HEAD_BYTES + groups * abi.GROUP.record.size + 2),
+                        self.o.p.info.length.eq(abi.REPORT_HEAD_BYTES + items * tlv.record.size + 2),
+                        self.o.p.info.wire_length.eq(abi.REPORT_HEAD_BYTES + items * tlv.record.size + 2),
                     ]
                     m.next = "OFFER"
             with m.State("OFFER"):
                 with m.If(self.o.ready):
                     m.d.sync += [
                         closed.eq(0),
-                        groups.eq(0),
+                        items.eq(0),
                         patience.eq(0),
                         slot.eq(slot + 1),
                         sequence.eq(sequence + 1),
@@ -178,4 +224,4 @@ class Reports(wiring.Component):
         return m
 
 
-__all__ = ["Reports", "group_bytes"]
+__all__ = ["Reports", "attempt_bytes", "group_bytes", "item_shape"]

@@ -11,7 +11,7 @@ from sentinic.abi.syn_offload import UNANSWERED
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
 from sentinic_hdl.rings import compose
-from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, ring_events
+from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, report_frame, ring_events
 from sentinic_hdl.store import cells_of, release_shape
 
 #: A ring's snap length never cuts the link and VLAN headers that the tag is put behind, or leaves no byte at all.
@@ -33,8 +33,10 @@ class Select(wiring.Component):
 
     One packet a cycle that no ring takes; one copy a cycle otherwise.  Three cycles from ``i`` to ``o``.
 
-    A report goes to each ring that is there for reports, in a cycle in which no packet's copy leaves or instead of one:
-    packets that no ring takes never wait for it.  It waits until all these rings have room; without any it is lost.
+    A report goes to each ring that is there for its kind, in a cycle in which no packet's copy leaves or instead of
+    one: packets that no ring takes never wait for it.  One of statistics waits until all these rings have room.  One of
+    attempts waits for packets' copies, and until it is its turn; for room too if ``pause``, else a ring that is full
+    goes without.  A report for which there is no ring is lost.
 
     A ring whose snap length is 0 when it is switched on gets descriptors only (``bare``): its packets take no slot.
     A packet that a ring wants and that finds it full is lost to that ring alone.  When the DMA bus is behind
@@ -46,17 +48,20 @@ class Select(wiring.Component):
     Members
     -------
     i: packets
-    report: reports; of its meta ``cell`` and ``info`` count
+    report, attempts: reports of statistics, and of attempts that nobody answered
     o: copies, for :class:`Writer`
     release: packets that no ring takes
-    report_lost: there is no ring for the report offered; it is taken
+    report_lost, attempts_lost: there is no ring for the report offered; it is taken
+    attempts_wanted: there is a ring for reports of attempts
     rings: the ring's registers
     fault: rings that must not be written
     congested: there is no room for the copies of another packet behind ``o``
     busy: copies wait behind ``o``
+    attempts_turn: a report of attempts may go: few copies wait behind ``o``, and no packet that it must not overtake
     fates: packets that end here
     ring_events: per ring
     taken: a bit a ring: a packet was decided for it
+    done: a packet leaves
     unreported: a bit a port: a SYN that nobody answered, and that a ring wanted, goes to none
     """
 
@@ -65,18 +70,23 @@ class Select(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(PacketMeta)),
-                "report": In(stream.Signature(PacketMeta)),
+                "report": In(stream.Signature(report_frame(profile))),
                 "report_lost": Out(1),
+                "attempts": In(stream.Signature(report_frame(profile))),
+                "attempts_lost": Out(1),
+                "attempts_wanted": Out(1),
                 "o": Out(stream.Signature(copy_shape(profile))),
                 "release": Out(stream.Signature(release_shape(profile))),
                 "rings": In(RingConfig()).array(profile.rings),
                 "fault": In(profile.rings),
                 "congested": In(1),
                 "busy": In(1),
+                "attempts_turn": In(1),
                 "pause": In(1),
                 "fates": Out(SelectFates),
                 "ring_events": Out(ring_events(profile)),
                 "taken": Out(profile.rings),
+                "done": Out(1),
                 "unreported": Out(profile.ports),
             }
         )
@@ -201,8 +211,14 @@ class Select(wiring.Component):
                     self.release.p.cells.eq(cells_of(profile, meta.info.length)),
                 ]
 
-        report_copy, report_chosen, report_rest, report_taken, place_ready = self._report(m, room)
-        m.d.comb += copy_ready.eq(place_ready & ~report_copy)
+        place_ready, report_copy, frame = Signal(), Signal(), Signal(report_frame(profile))
+        groups, attempts = self._reports(m, room, place_ready, begun | copy_valid)
+        m.d.comb += [
+            report_copy.eq(groups.copy | attempts.copy),
+            copy_ready.eq(place_ready & ~report_copy),
+            frame.eq(Mux(attempts.copy, self.attempts.payload, self.report.payload)),
+            self.done.eq(meta_valid & meta_done),
+        ]
 
         # What is counted is counted once a packet: in the cycle in which it leaves this stage, or its first copy does.
         decided = Signal()
@@ -210,7 +226,7 @@ class Select(wiring.Component):
         m.d.comb += [
             decided.eq(first & Mux(taking.any(), copy_ready, release_ready)),
             lost.eq(sampled & ~taking),
-            self.taken.eq((taking & decided.replicate(profile.rings)) | report_taken),
+            self.taken.eq((taking & decided.replicate(profile.rings)) | groups.taken | attempts.taken),
         ]
         m.d.sync += [self.fates.eq(0), self.ring_events.eq(0), self.unreported.eq(0)]
         with m.If(decided):
@@ -238,44 +254,40 @@ class Select(wiring.Component):
             "valid": copy_valid | report_copy,
             "ready": place_ready,
             "report": report_copy,
-            "ring": Mux(report_copy, report_chosen, chosen),
-            "last": Mux(report_copy, ~report_rest.any(), ~rest.any()),
+            "frame": frame,
+            "ring": Mux(attempts.copy, attempts.chosen, Mux(groups.copy, groups.chosen, chosen)),
+            "last": ~Mux(attempts.copy, attempts.rest, Mux(groups.copy, groups.rest, rest)).any(),
         }
         self._place(m, meta, wanted, source, lost, decided)
         return m
 
-    def _report(self, m, room):
-        """Copies of reports: one is to be placed, for which ring, those after it; which rings one begins for.
+    def _reports(self, m, room, ready, busy):
+        """Copies of reports, of statistics and of attempts.
 
-        The last is whether there is a place, which packets' copies share.
+        ``ready``: there is a place, which they share with packets; ``busy``: with one that has a copy to go now.
         """
-        profile = self._profile
-        rings = range(profile.rings)
-        wanting, todo, taking, rest = (
-            Signal(profile.rings, name=f"report_{name}") for name in ("wanting", "todo", "taking", "rest")
-        )
-        begun, may_begin, copy = (Signal(name=f"report_{name}") for name in ("begun", "may_begin", "copy"))
-        ready = Signal(name="place_ready")
-        chosen = Signal(range(profile.rings), name="report_chosen")
-        # A ring of descriptors has no place for a report.
-        m.d.sync += wanting.eq(
-            Cat(self.rings[n].enable & self.rings[n].reports & ~self.fault[n] & ~self._bare[n] for n in rings)
-        )
-        enabled = Cat(self.rings[n].enable for n in rings)
+        groups = _ReportCopies(self, m, "report", "reports", ready)
+        attempts = _ReportCopies(self, m, "attempts", "attempts", ready)
         m.d.comb += [
-            may_begin.eq(self.report.valid & ~begun & ~(wanting & ~room).any() & ~self.congested),
-            taking.eq(Mux(begun, todo, wanting & enabled)),
-            rest.eq(taking & (taking - 1)),
-            copy.eq((may_begin | begun) & taking.any()),
-            self.report_lost.eq(may_begin & ~taking.any()),
-            self.report.ready.eq(Mux(taking.any(), copy & ready & ~rest.any(), may_begin | begun)),
+            groups.may_begin.eq(
+                self.report.valid & ~groups.begun & ~attempts.begun & ~(groups.wanting & ~room).any() & ~self.congested
+            ),
+            groups.first.eq(groups.wanting),
+            attempts.may_begin.eq(
+                self.attempts.valid
+                & ~attempts.begun
+                & ~groups.copy
+                & ~groups.begun
+                & ~busy
+                & self.attempts_turn
+                & Mux(self.pause, ~(attempts.wanting & ~room).any(), attempts.first.any() | ~attempts.wanting.any())
+            ),
+            attempts.first.eq(Mux(self.pause, attempts.wanting, attempts.wanting & room)),
+            self.attempts_wanted.eq(attempts.wanting.any()),
+            self.report_lost.eq(groups.lost),
+            self.attempts_lost.eq(attempts.lost),
         ]
-        for n in reversed(rings):
-            with m.If(taking[n]):
-                m.d.comb += chosen.eq(n)
-        with m.If(copy & ready):
-            m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
-        return copy, chosen, rest, taking & (may_begin & ready).replicate(profile.rings), ready
+        return groups, attempts
 
     def _room(self, m):
         """A bit a ring: it has room, with a margin for what was decided in the last cycles."""
@@ -311,7 +323,7 @@ class Select(wiring.Component):
             source["ready"].eq(~placed | ~self.o.valid | self.o.ready),
             forward.eq(placed & (~self.o.valid | self.o.ready)),
         ]
-        report, chosen = self.report.p, source["ring"]
+        report, chosen = source["frame"], source["ring"]
         with m.If(source["ready"]):
             m.d.sync += placed.eq(source["valid"])
         with m.If(source["ready"] & source["valid"]):
@@ -369,3 +381,51 @@ class Select(wiring.Component):
                     m.d.sync += since[n].eq(Mux(telling, 1, since[n] + 1))
                 with m.Elif(telling):
                     m.d.sync += since[n].eq(0)
+
+
+class _ReportCopies:
+    """One kind of report: one copy of the report offered after another, for each ring that is there for it.
+
+    Members
+    -------
+    wanting: the rings that are there for it
+    may_begin: to be driven: its first copy may go
+    first: to be driven: the rings that it begins for
+    copy, chosen, rest: a copy is to be placed, for which ring, and those after it
+    begun: there was a first copy
+    taken: which rings it begins for, in this cycle
+    lost: there is no ring for it; it is taken
+    """
+
+    def __init__(self, select, m, name, extra, ready):
+        rings = range(len(select.rings))
+        source = getattr(select, name)
+        self.wanting, self.first, self.rest, self.taken, todo, taking = (
+            Signal(len(rings), name=f"{name}_{what}")
+            for what in ("wanting", "first", "rest", "taken", "todo", "taking")
+        )
+        self.begun, self.may_begin, self.copy, self.lost = (
+            Signal(name=f"{name}_{what}") for what in ("begun", "may_begin", "copy", "none")
+        )
+        self.chosen = Signal(rings, name=f"{name}_chosen")
+        # A ring of descriptors has no place for a report.
+        m.d.sync += self.wanting.eq(
+            Cat(
+                config.enable & getattr(config, extra) & ~select.fault[n] & ~select._bare[n]
+                for n, config in enumerate(select.rings)
+            )
+        )
+        enabled = Cat(config.enable for config in select.rings)
+        m.d.comb += [
+            taking.eq(Mux(self.begun, todo, self.first & enabled)),
+            self.rest.eq(taking & (taking - 1)),
+            self.copy.eq((self.may_begin | self.begun) & taking.any()),
+            self.lost.eq(self.may_begin & ~taking.any()),
+            self.taken.eq(taking & (self.may_begin & ready).replicate(len(rings))),
+            source.ready.eq(Mux(taking.any(), self.copy & ready & ~self.rest.any(), self.may_begin | self.begun)),
+        ]
+        for n in reversed(rings):
+            with m.If(taking[n]):
+                m.d.comb += self.chosen.eq(n)
+        with m.If(self.copy & ready):
+            m.d.sync += [self.begun.eq(self.rest.any()), todo.eq(self.rest)]

@@ -2,9 +2,10 @@
 
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
+from amaranth.utils import exact_log2
 
 from sentinic.abi.profiles import Profile
-from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
+from sentinic_hdl.meta import LENGTH_BITS, FrameInfo, PacketMeta
 from sentinic_hdl.store import read_shape
 
 #: The data ring is counted in slots of 64 bytes.
@@ -33,6 +34,7 @@ class RingConfig(wiring.Signature):
                 "spread_count": Out(7),
                 "spread_index": Out(7),
                 "reports": Out(1),  # reports of statistics are for this ring
+                "attempts": Out(1),  # so are reports of attempts that nobody answered
                 "crossings": Out(1),  # so are packets that cross a threshold, whatever it filters or samples
             }
         )
@@ -51,6 +53,16 @@ def copy_shape(profile: Profile) -> data.StructLayout:
             "last": 1,  # no other ring takes this packet after this one
         }
     )
+
+
+def report_frame(profile: Profile) -> data.StructLayout:
+    """A report to be dispatched: its place, and what is known of it."""
+    return data.StructLayout({"cell": report_cell(profile), "info": FrameInfo})
+
+
+def report_cell(profile: Profile) -> int:
+    """Bits of a report's place: among those of its content, and above that the content."""
+    return exact_log2(profile.report_frames) + 1
 
 
 def ask_shape(profile: Profile) -> data.StructLayout:

@@ -51,7 +51,7 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
                 device.transport.step(10_000)
             check_conservation(counters)
             descriptors, data = ring.poll()
-            groups = read_reports(descriptors[are_reports(descriptors)], data).groups
+            groups = read_reports(descriptors[are_reports(descriptors, data)], data).groups
         packets = int(groups["packets"].sum())
         assert packets == rules * passed, f"{packets} packets in {len(groups)} reports of {rules} rules on {passed}"
         overflow = int(groups["packets"][groups["flags"] & 16 != 0].sum())

@@ -10,7 +10,7 @@ from enum import IntEnum
 from sentinic.abi import verdicts
 from sentinic.abi.layout import Bits, Member, Record
 from sentinic.abi.profiles import MAX_VLAN_TAGS
-from sentinic.abi.statistics import REPORT
+from sentinic.abi.reports import REPORT
 from sentinic.abi.tag import TAG_ETHERTYPE, TAG_HEADER_BYTES, TAG_MAX_BYTES, TAG_VERSION, TLVS, Tlv
 
 #: EtherTypes of VLAN tags: 802.1Q, 802.1ad, and what stacked tags used before it.

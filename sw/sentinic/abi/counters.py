@@ -41,7 +41,7 @@ CARD: tuple[Counter, ...] = (
     Counter("dma_descriptor_beats", "beats", "beats of descriptors on the DMA bus"),
     Counter("dma_errors", "responses", "write responses other than OKAY"),
     Counter("interrupts", "interrupts", "times the interrupt line rose"),
-    Counter("reports", "reports", "reports of statistics written to at least one ring; they are no packets"),
+    Counter("reports", "reports", "reports written to at least one ring; they are no packets"),
     Counter("reports_lost", "reports", "reports that no ring was there for, or that no ring got"),
 )
 #: Card counters that are drops: the reasons of C3.
@@ -65,10 +65,15 @@ ATTEMPTS: tuple[Counter, ...] = (
     Counter("attempts_answered", "packets", "held SYNs given back: the responder sent something"),
     Counter("attempts_refused", "packets", "held SYNs given back: the responder sent a RST"),
     Counter("attempts_interrupted", "packets", "held SYNs given back: the originator sent something else"),
-    Counter("attempts_superseded", "packets", "held SYNs given back: the originator began anew"),
-    Counter("attempts_expired", "packets", "held SYNs given back: nobody answered in time"),
-    Counter("attempts_evicted", "packets", "held SYNs given back: the table was full"),
-    Counter("attempts_unreported", "packets", "of the last three, those that no ring got though one wanted them"),
+    Counter("attempts_superseded", "packets", "held SYNs given back, or ended: the originator began anew"),
+    Counter("attempts_expired", "packets", "held SYNs given back, or ended: nobody answered in time"),
+    Counter("attempts_evicted", "packets", "held SYNs given back, or ended: the table was full"),
+    Counter("attempts_recorded", "packets", "of the last three, those that went into a report; they are offloaded"),
+    Counter(
+        "attempts_unreported",
+        "packets",
+        "of the last three, those that no ring got though one wanted them, and those that found no room in a report",
+    ),
 )
 #: Blocks whose streams are watched, in the order that packets meet them.
 WATCHED: tuple[str, ...] = ("ingress", "parser", "stages", "dispatch", "dma")

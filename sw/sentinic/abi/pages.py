@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 
-from sentinic.abi import counters, descriptor, profiles, registers, statistics, tag, verdicts
+from sentinic.abi import counters, descriptor, profiles, registers, reports, tag, verdicts
 from sentinic.abi.codec import enumeration_of
 from sentinic.abi.layout import Access, Bits, Block, Field, Member, Record
+from sentinic.abi.verdicts import Content
 from sentinic.abi.wireshark import dissector
 
 _GENERATED = "<!-- Generated from sentinic.abi by `make docs`; do not edit. -->"
@@ -192,7 +193,7 @@ def tag_page() -> str:
     """docs/tag.md"""
     introduction, diagram, rest = _around_block(tag.__doc__ or "")
     tlvs = [_tlv(item, "Optional" if item.optional else "In every tag") for item in tag.TLVS]
-    of_reports = [_tlv(item, "In reports only") for item in statistics.REPORT_TLVS]
+    of_reports = [_tlv(item, "In reports only") for item in reports.REPORT_TLVS]
     return _page(
         "The tag",
         _text(introduction),
@@ -215,10 +216,12 @@ def tag_page() -> str:
             ],
         ),
         "## Reports",
-        "A report of [statistics](statistics.md) is a frame with a tag and no packet, in a descriptor of kind `REPORT`:"
-        f" a head, then up to {statistics.REPORT_GROUPS} groups. Its Ethernet addresses are zero.",
+        "A report is a frame with a tag and no packet, in a descriptor of kind `REPORT`: a head, then items of one"
+        f" kind: up to {reports.most_items(Content.GROUPS)} groups of [statistics](statistics.md), or up to"
+        f" {reports.most_items(Content.ATTEMPTS)} attempts of [SYN offload](syn_offload.md). Its Ethernet addresses are"
+        " zero.",
         *of_reports,
-        *_enumerations(member for item in (*tag.TLVS, *statistics.REPORT_TLVS) for member in item.record),
+        *_enumerations(member for item in (*tag.TLVS, *reports.REPORT_TLVS) for member in item.record),
     )
 
 

@@ -210,7 +210,10 @@ SYN_OFFLOAD = Block(
         Register(
             "control",
             0x04,
-            (Field("enable", 0, 1, RW, "hold SYNs; while 0, those held still wait for their answer or their time"),),
+            (
+                Field("enable", 0, 1, RW, "hold SYNs; while 0, those held still wait for their answer or their time"),
+                Field("compact", 1, 1, RW, "attempts that nobody answered go to the host as records, not as SYNs"),
+            ),
             "Switching it on.  Off, and with nothing held, packets pass the stage untouched.",
         ),
         Register(
@@ -225,6 +228,7 @@ SYN_OFFLOAD = Block(
             (
                 Field("clearing", 0, 1, RO, "the table is being cleared after reset; nothing is held meanwhile"),
                 Field("flushing", 1, 1, RO, "a flush is under way"),
+                Field("reporting", 2, 1, RO, "records wait for their report"),
             ),
             "State of the table.",
         ),
@@ -324,6 +328,7 @@ RING = Block(
                     RW,
                     "deliver every packet that crosses a threshold, whatever the ring filters or samples",
                 ),
+                Field("attempts", 2, 1, RW, "deliver reports of attempts that nobody answered to this ring"),
             ),
             "What else this ring gets.",
         ),

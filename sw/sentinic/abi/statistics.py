@@ -138,35 +138,3 @@ GROUP = Tlv(
     False,
     "A group of a statistics rule: its fields (those it does not group by are 0) and what was counted.",
 )
-
-REPORT = Tlv(
-    0x11,
-    Record(
-        "report",
-        48,
-        ByteOrder.BIG,
-        (
-            Member("type", 0, 1, "TLV type"),
-            Member("length", 1, 1, "length of the TLV", "32-bit words"),
-            Member("groups", 2, 1, "groups that follow"),
-            Member("reserved", 3, 1, "zero"),
-            Member("sequence", 4, 4, "number of the report, modulo 2^32"),
-            Member("timestamp", 8, 8, "wire time on the card when the report was closed", "ns"),
-            *(Member(f"reserved{n}", 16 + 8 * n, 8, "zero") for n in range(4)),
-        ),
-    ),
-    False,
-    "Head of a report: a frame with no packet.",
-)
-#: TLVs that come in reports only: the head once, then groups.
-REPORT_TLVS = (REPORT, GROUP)
-#: Groups a report holds at most: a tag's length is given in 255 words.
-REPORT_GROUPS = 7
-#: Ethernet addresses and the tag's head come before the first TLV.
-REPORT_HEAD_BYTES = 12 + 4 + REPORT.record.size
-assert REPORT_HEAD_BYTES == 64
-
-
-def report_bytes(groups: int) -> int:
-    """Length of a report frame with so many groups."""
-    return REPORT_HEAD_BYTES + groups * GROUP.record.size + 2

@@ -51,6 +51,13 @@ class Kind(IntEnum):
     VOID = 3  #: a write of the packet's bytes failed: the slot holds nothing, only its space counts
 
 
+class Content(IntEnum):
+    """What the items of a report are."""
+
+    GROUPS = 0  #: groups of statistics rules
+    ATTEMPTS = 1  #: connection attempts that nobody answered
+
+
 class ParseError(IntEnum):
     """What is wrong with a frame; the first thing found counts.  The frame is delivered all the same."""
 

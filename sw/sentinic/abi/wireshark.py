@@ -2,7 +2,7 @@
 
 from sentinic.abi.codec import enumeration_of
 from sentinic.abi.layout import Member
-from sentinic.abi.statistics import REPORT_TLVS
+from sentinic.abi.reports import REPORT_TLVS
 from sentinic.abi.tag import NO_PACKET_ETHERTYPE, TAG_ETHERTYPE, TAG_HEADER_BYTES, TAG_VERSION, TLVS, Tlv
 
 _ALL = (*TLVS, *REPORT_TLVS)

@@ -58,13 +58,14 @@ several captures: those of one port follow each other; ports are merged by time.
   sample = 1                 one packet in this many
   snap_length = 9600         bytes; 0: descriptors only, no bytes of packets (for ring 0: no conn, no report)
   spread_count = 4           spread_index = 0       this ring takes a quarter of the flows
-  descriptors = 65536        data_bytes = 33554432
+  descriptors = 65536        data_bytes = 33554432  attempts = true  to get records of SYN offload (ring 0 does)
   [[statistics]]             a rule that counts, on the card or in software; OpenFlow's names of fields
   name = "web"               match = { tcp_dst = 80, ipv4_dst = "10.0.0.0/8" }
   group = ["ipv4_src/24"]    report_every = "10s"       threshold = { packets = 1000, bytes = 1000000 }
   bidirectional = false      cumulative = false
   [syn_offload]              connection attempts wait on the card, if it has the stage, until somebody answers
   enabled = true             timeout = "5s"             of wire time
+  mode = "compact"           those that nobody answers come as records, many to a frame; "syn": each as its SYN
 
 examples:
   sentinic run capture.pcapng --out out

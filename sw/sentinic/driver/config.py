@@ -21,6 +21,7 @@
     spread_index = 0
     descriptors = 65536
     data_bytes = 33554432
+    attempts = true             # records of SYN offload in compact mode; by default ring 0 gets them
 
     [[statistics]]              # see sentinic.driver.rule_config
     name = "web"
@@ -31,6 +32,7 @@
     [syn_offload]
     enabled = true              # attempts wait on the card for their answer
     timeout = "5s"              # of wire time
+    mode = "syn"                # "compact": attempts that nobody answered come as records, many to a frame
 
 Everything may be left out.  Without any ``[[ring]]``, ring 0 takes every packet.
 """
@@ -49,7 +51,7 @@ from sentinic.driver.device import DEFAULT_HASH_KEY, HASH_KEY_BITS, Device
 from sentinic.driver.ring import DEFAULT_DATA_BYTES, DEFAULT_DESCRIPTORS, MIN_DATA_BYTES, Ring, check_sizes
 from sentinic.driver.rule_config import parse_duration, parse_rules
 from sentinic.driver.rules import Rule
-from sentinic.driver.syn_offload import DEFAULT_TIMEOUT
+from sentinic.driver.syn_offload import DEFAULT_TIMEOUT, Mode
 from sentinic.errors import ConfigError, RingError
 
 
@@ -75,6 +77,8 @@ class RingConfig:
     spread_index: int = 0
     descriptors: int = DEFAULT_DESCRIPTORS
     data_bytes: int = DEFAULT_DATA_BYTES
+    #: Records of attempts (SYN offload in compact mode) are for this ring; ``None``: if it is ring 0.
+    attempts: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class SynOffloadConfig:
 
     enabled: bool = False
     timeout: int = DEFAULT_TIMEOUT
+    mode: Mode = Mode.SYN
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ def parse(document: Mapping[str, Any], where: str = "config") -> Config:
         rings,
         parse_rules(document.get("statistics", []), where),
         SynOffloadConfig(
-            **_table(document, "syn_offload", where, {"enabled": _boolean, "timeout": parse_duration}),
+            **_table(document, "syn_offload", where, {"enabled": _boolean, "timeout": parse_duration, "mode": _mode}),
         ),
         where,
     )
@@ -252,6 +257,13 @@ def _boolean(value: Any, where: str) -> bool:
     return value
 
 
+def _mode(value: Any, where: str) -> Mode:
+    names = [mode.value for mode in Mode]
+    if value not in names:
+        raise ConfigError(f"{where} must be one of {', '.join(names)}, not {value!r}")
+    return Mode(value)
+
+
 def _hash_key(value: Any, where: str) -> int:
     digits = HASH_KEY_BITS // 4
     if not isinstance(value, str) or len(value) != digits or not set(value.lower()) <= set("0123456789abcdef"):
@@ -306,4 +318,5 @@ _RING_CHECKS: dict[str, _Check] = {
     "spread_index": _integer(0, (1 << _field("spread", "index").width) - 1),
     "descriptors": _integer(0, 1 << 32, "descriptors"),
     "data_bytes": _integer(0, 1 << 32, "bytes"),
+    "attempts": _boolean,
 }

@@ -7,7 +7,7 @@
     ring.registers.write("extras", 1, "reports")
     ...
     descriptors, data = ring.poll()
-    groups = read_reports(descriptors[are_reports(descriptors)], data).groups
+    groups = read_reports(descriptors[are_reports(descriptors, data)], data).groups
 """
 
 import secrets
@@ -19,14 +19,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sentinic.abi.descriptor import HEADROOM
 from sentinic.abi.registers import STATISTICS, STATISTICS_KEY_WORDS
-from sentinic.abi.statistics import FIELD_WORDS, GROUP, REPORT, REPORT_HEAD_BYTES
-from sentinic.abi.tag import CROSSING, HEADERS, LOSS, PACKET, TAG_ETHERTYPE, TAG_HEADER_BYTES, TCP
-from sentinic.abi.verdicts import Kind
+from sentinic.abi.statistics import FIELD_WORDS, GROUP
+from sentinic.abi.tag import CROSSING, HEADERS, LOSS, PACKET, TAG_HEADER_BYTES, TCP
+from sentinic.abi.verdicts import Content, Kind
 from sentinic.driver.device import Device
 from sentinic.driver.records import record_dtype, status_bits
 from sentinic.driver.registers import RegisterBlock
+from sentinic.driver.reports import hold, read_items, rows_at
 from sentinic.driver.ring import Bytes, Descriptors
 from sentinic.driver.rules import Encoded, Rule, encode_all
 from sentinic.driver.stage import read_shape
@@ -34,8 +34,7 @@ from sentinic.driver.tags import tag_end
 from sentinic.errors import ConfigError, DeviceError
 
 KEY_BITS = 32 * STATISTICS_KEY_WORDS
-#: dtypes of the head of a report and of a group in it, in network order.
-REPORT_DTYPE = record_dtype(REPORT.record)
+#: dtypes of a group in a report and of the TLV ``crossing``, in network order.
 GROUP_DTYPE = record_dtype(GROUP.record)
 CROSSING_DTYPE = record_dtype(CROSSING.record)
 #: How long a change may take: cycles at a time, and how many times.  A sweep of the largest table takes 10,000.
@@ -215,10 +214,9 @@ class Reports(NamedTuple):
     groups: npt.NDArray[np.void]
 
 
-def are_reports(descriptors: Descriptors) -> npt.NDArray[np.bool_]:
-    """Which descriptors stand for report frames."""
-    found: npt.NDArray[np.bool_] = status_bits(descriptors["status"], "kind") == Kind.REPORT
-    return found
+def are_reports(descriptors: Descriptors, data: Bytes) -> npt.NDArray[np.bool_]:
+    """Which descriptors stand for report frames of statistics; ``data`` is the data ring."""
+    return hold(descriptors, data, Content.GROUPS)
 
 
 def read_reports(descriptors: Descriptors, data: Bytes) -> Reports:
@@ -226,37 +224,8 @@ def read_reports(descriptors: Descriptors, data: Bytes) -> Reports:
 
     Raises :class:`DeviceError` when one is not as the ABI says.
     """
-    frames = descriptors["offset"].astype(np.int64) + HEADROOM
-    heads = _rows(data, frames + _REPORT_AT, REPORT_DTYPE)
-    counts = heads["groups"].astype(np.int64)
-    length = REPORT_HEAD_BYTES + counts * GROUP_DTYPE.itemsize + 2
-    kinds = data[frames + _REPORT_AT - TAG_HEADER_BYTES].astype(np.int64) << 8
-    kinds |= data[frames + _REPORT_AT - TAG_HEADER_BYTES + 1]
-    bad = np.flatnonzero(
-        (kinds != TAG_ETHERTYPE) | (heads["type"] != REPORT.type) | (descriptors["captured_length"] != length)
-    )
-    if len(bad):
-        row = int(bad[0])
-        raise DeviceError(
-            f"a report of {int(counts[row])} groups must be {int(length[row])} bytes of TLV {REPORT.type:#04x}, not "
-            f"{int(descriptors['captured_length'][row])} bytes of TLV {int(heads['type'][row]):#04x}"
-        )
-    first = np.repeat(frames + REPORT_HEAD_BYTES, counts)
-    within = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
-    groups = _rows(data, first + within * GROUP_DTYPE.itemsize, GROUP_DTYPE)
-    if np.any(groups["type"] != GROUP.type):
-        wrong = int(groups["type"][groups["type"] != GROUP.type][0])
-        raise DeviceError(f"a group of a report must be TLV {GROUP.type:#04x}, not {wrong:#04x}")
-    return Reports(heads, groups)
-
-
-_REPORT_AT = REPORT_HEAD_BYTES - REPORT.record.size
-
-
-def _rows(data: Bytes, at: npt.NDArray[np.int64], dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
-    octets = data[at[:, None] + np.arange(dtype.itemsize)]
-    rows: npt.NDArray[np.void] = np.ascontiguousarray(octets).view(dtype)[:, 0]
-    return rows
+    found = read_items(descriptors, data, Content.GROUPS)
+    return Reports(found.heads, found.items)
 
 
 def have_crossing(descriptors: Descriptors) -> npt.NDArray[np.bool_]:
@@ -272,4 +241,4 @@ def have_crossing(descriptors: Descriptors) -> npt.NDArray[np.bool_]:
 def read_crossings(descriptors: Descriptors, data: Bytes) -> npt.NDArray[np.void]:
     """The TLV ``crossing`` of packets that have it, as ``CROSSING_DTYPE``, copied."""
     words = status_bits(descriptors["status"], "tag_words").astype(np.int64)
-    return _rows(data, tag_end(descriptors) - 4 * words + TAG_HEADER_BYTES, CROSSING_DTYPE)
+    return rows_at(data, tag_end(descriptors) - 4 * words + TAG_HEADER_BYTES, CROSSING_DTYPE)

@@ -9,10 +9,19 @@
     attempts = read_attempts(descriptors[are_regenerated(descriptors)], data)
     ...
     offload.finish()
+
+In compact mode those that nobody answered come as records, in reports::
+
+    offload.to_ring(ring)
+    offload.enable(mode=Mode.COMPACT)
+    ...
+    descriptors, data = ring.poll()
+    records = read_records(descriptors[are_records(descriptors, data)], data).items
 """
 
 import secrets
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +29,14 @@ import numpy.typing as npt
 from sentinic.abi.counters import ATTEMPTS
 from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import SYN_OFFLOAD, SYN_OFFLOAD_KEY_WORDS
+from sentinic.abi.syn_offload import RECORD
 from sentinic.abi.tag import ATTEMPT, TAG_HEADER_BYTES
-from sentinic.abi.verdicts import Kind
+from sentinic.abi.verdicts import Content, Kind
 from sentinic.driver.device import Device
 from sentinic.driver.records import record_dtype, status_bits
 from sentinic.driver.registers import RegisterBlock
-from sentinic.driver.ring import Bytes, Descriptors
+from sentinic.driver.reports import Items, hold, read_items
+from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
 from sentinic.errors import ConfigError, DeviceError
@@ -35,10 +46,19 @@ KEY_BITS = 32 * SYN_OFFLOAD_KEY_WORDS
 DEFAULT_TIMEOUT = 5 * 10**9
 #: dtype of the TLV, in network order.
 ATTEMPT_DTYPE = record_dtype(ATTEMPT.record)
+#: dtype of an attempt in a report, in network order.
+RECORD_DTYPE = record_dtype(RECORD.record)
 #: How long attempts may take to be given back: cycles at a time, and how many times.
 _WAIT_CYCLES, _WAIT_STEPS = 2000, 100_000
 #: Steps without a packet inside after which all descriptors are written, too.
 _QUIET_STEPS = 2
+
+
+class Mode(Enum):
+    """How the host hears of an attempt that nobody answered."""
+
+    SYN = "syn"  #: by its SYN
+    COMPACT = "compact"  #: by a record, many to a frame
 
 
 @dataclass(frozen=True)
@@ -76,9 +96,10 @@ class SynOffload:
         for word in range(SYN_OFFLOAD_KEY_WORDS):
             self._registers.write(f"hash_key{word}", key >> 32 * word & 0xFFFF_FFFF)
 
-    def enable(self, timeout: int = DEFAULT_TIMEOUT) -> None:
+    def enable(self, timeout: int = DEFAULT_TIMEOUT, mode: Mode = Mode.SYN) -> None:
         """Hold SYNs from the next packet on, ``timeout`` ns of wire time at most.
 
+        In :attr:`Mode.COMPACT` some ring must be there for records (:meth:`to_ring`), else they are only counted.
         Raises :class:`ConfigError` when ``timeout`` is not 1..2^64 - 1 ns.
         """
         if not 1 <= timeout < 1 << 64:
@@ -86,7 +107,12 @@ class SynOffload:
         self._registers.write("timeout_low", timeout & 0xFFFF_FFFF)
         self._registers.write("timeout_high", timeout >> 32)
         self._wait("clearing")
+        self._registers.write("control", int(mode is Mode.COMPACT), "compact")
         self._registers.write("control", 1, "enable")
+
+    def to_ring(self, ring: Ring, wanted: bool = True) -> None:
+        """Have reports of attempts delivered to ``ring``, which must not be one of descriptors only."""
+        ring.registers.write("extras", int(wanted), "attempts")
 
     @property
     def holding(self) -> int:
@@ -94,7 +120,7 @@ class SynOffload:
         return self._registers.read("holding")
 
     def finish(self) -> None:
-        """Hold no more SYNs, and have those held delivered as expired.
+        """Hold no more SYNs, and have those held delivered, or told of, as expired.
 
         Consumers must take packets meanwhile: those that find no room in a ring wait, on a card that pauses.  Raises
         :class:`DeviceError` when that does not come to an end.
@@ -107,7 +133,8 @@ class SynOffload:
         for _ in range(_WAIT_STEPS):
             device.forward()
             device.transport.step(_WAIT_CYCLES)
-            quiet = quiet + 1 if not self.holding and not card.read("cells_used") else 0
+            under_way = self.holding or card.read("cells_used") or self._registers.read("status", "reporting")
+            quiet = 0 if under_way else quiet + 1
             if quiet == _QUIET_STEPS:
                 return
         raise DeviceError(
@@ -155,3 +182,16 @@ def read_attempts(descriptors: Descriptors, data: Bytes) -> npt.NDArray[np.void]
     octets = data[at[:, None] + np.arange(ATTEMPT_DTYPE.itemsize)]
     rows: npt.NDArray[np.void] = np.ascontiguousarray(octets).view(ATTEMPT_DTYPE)[:, 0]
     return rows
+
+
+def are_records(descriptors: Descriptors, data: Bytes) -> npt.NDArray[np.bool_]:
+    """Which descriptors stand for reports of attempts that nobody answered; ``data`` is the data ring."""
+    return hold(descriptors, data, Content.ATTEMPTS)
+
+
+def read_records(descriptors: Descriptors, data: Bytes) -> Items:
+    """The attempts in reports, as ``RECORD_DTYPE``, of descriptors that stand for nothing but such reports.
+
+    Raises :class:`DeviceError` when a report is not as the ABI says.
+    """
+    return read_items(descriptors, data, Content.ATTEMPTS)

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentinic.monitor import state, table, tracking
+from sentinic.abi.verdicts import Kind
+from sentinic.monitor import state, table, tracking, words
+from sentinic.monitor.attempts import rows_of
 from sentinic.monitor.fragments import F_BEGAN, F_CELLS, PLACE_BYTES
 from sentinic.monitor.jit import I64, U8, frozen
 from sentinic.monitor.ports import TCP_SERVERS, UDP_SERVERS, port_bits
 from sentinic.monitor.state import ROW, STATES
-from sentinic.monitor.words import descriptor_words
 
 __all__ = ["ROW", "STATES", "ConnectionTracker", "connection_states"]
 
@@ -64,7 +65,8 @@ class ConnectionTracker:
     def update(self, descriptors: npt.NDArray[Any], data_ring: U8) -> None:
         """Take records: ``descriptors`` of ``DESCRIPTOR_DTYPE``, ``data_ring`` the whole data ring, ``uint8[...]``.
 
-        Nothing of either is kept.  Raises ValueError when a slot lies beyond the data ring, or when there is none.
+        Of reports, those of attempts (SYN offload) count.  Nothing of either is kept.  Raises ValueError when a slot
+        lies beyond the data ring, or when there is none.
         """
         if not len(descriptors):
             return
@@ -73,8 +75,10 @@ class ConnectionTracker:
         last = descriptors["offset"].astype(np.int64) + descriptors["captured_length"] + 64
         if int(last.max()) > len(data_ring):
             raise ValueError(f"slots must lie within the data ring of {len(data_ring)} bytes, not end at {last.max()}")
-        batch = descriptor_words(descriptors)
         data = frozen(np.ascontiguousarray(data_ring))
+        batch = frozen(rows_of(descriptors, data))
+        if self._tracker[state.T_VLANS] and np.any(batch[:, words.LAST] >> words.KIND & 3 == Kind.REPORT):
+            raise ValueError("records of attempts do not say VLAN ids: with vlan_key, SYN offload must be in mode syn")
         at = 0
         while True:
             short, long, names, idle = self._queues

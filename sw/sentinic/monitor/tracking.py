@@ -5,6 +5,7 @@ from sentinic.abi.syn_offload import Reason
 from sentinic.abi.tag import ATTEMPT, TAG_HEADER_BYTES
 from sentinic.abi.verdicts import Kind
 from sentinic.monitor import history, words
+from sentinic.monitor.attempts import open_record
 from sentinic.monitor.fragments import add_fragment, open_datagram, release_place
 from sentinic.monitor.jit import I64, U8, Record, Records, int64, jit, lend
 from sentinic.monitor.packets import ADDRESSES, from_record, open_ip
@@ -71,7 +72,7 @@ from sentinic.monitor.tcp import is_reuse, segment
 from sentinic.monitor.tunnels import GRE_PORT, VIOLATION, inner_packet
 from sentinic.monitor.words import be32
 
-_PACKET, _REGENERATED = int(Kind.PACKET), int(Kind.REGENERATED)
+_PACKET, _REPORT, _REGENERATED = int(Kind.PACKET), int(Kind.REPORT), int(Kind.REGENERATED)
 _EXPIRED, _SUPERSEDED = int(Reason.EXPIRED), int(Reason.SUPERSEDED)
 _REASON, _AGAIN, _LAST = (ATTEMPT.record.member(name).offset for name in ("reason", "retransmissions", "last"))
 #: What one record can need at most: it may hold a packet within each tunnel.
@@ -204,9 +205,20 @@ def _track(
 
 
 @jit
+def _told_of_attempt(row: I64, data: U8) -> tuple[int, int, int]:
+    """Of a SYN that the card held: why it comes now, how many more came, and when the last."""
+    last = row[words.LAST]
+    tag_end = (row[words.PORTS] >> 32 & 0xFFFFFFFF) + HEADROOM + ADDRESSES + 4 * (last >> words.VLANS & 3)
+    at = tag_end - 4 * (last >> words.TAG_WORDS & 0xFF) + TAG_HEADER_BYTES
+    until = be32(data, at + _LAST) << 32 | be32(data, at + _LAST + 4)
+    return int64(data[at + _REASON]), be32(data, at + _AGAIN), until
+
+
+@jit
 def _attempt(
-    row: I64,
-    data: U8,
+    reason: int,
+    again: int,
+    until: int,
     table: I64,
     connections: Records,
     ends: Records,
@@ -222,17 +234,14 @@ def _attempt(
 ) -> None:
     """A SYN that the card held, at hand, and those like it that came meanwhile: each as when it came.
 
-    One that nobody answered, of no connection that is known, goes straight to its row.
+    One that nobody answered, of no connection that is known, goes straight to its row.  So it does when a connection
+    began later: a record of it may come behind that one's packets.
     """
-    last = row[words.LAST]
-    tag_end = (row[words.PORTS] >> 32 & 0xFFFFFFFF) + HEADROOM + ADDRESSES + 4 * (last >> words.VLANS & 3)
-    at = tag_end - 4 * (last >> words.TAG_WORDS & 0xFF) + TAG_HEADER_BYTES
-    reason, again = int64(data[at + _REASON]), be32(data, at + _AGAIN)
-    until = be32(data, at + _LAST) << 32 | be32(data, at + _LAST + 4)
     now = tracker[T_NOW]
     tracker[T_NOW] = packet[P_TIME]
     number, value = find(table, connections, packet)
-    if number < 0 and (reason == _EXPIRED or reason == _SUPERSEDED):
+    alone = number < 0 or connections[number].start > until
+    if alone and (reason == _EXPIRED or reason == _SUPERSEDED):
         number = begin(table, connections, ends, tracker, packet, value, True, False)
         connection = connections[number]
         end, peer = ends[connection.ends], ends[connection.ends + 1]
@@ -296,9 +305,10 @@ def _run(
             if kind == _PACKET or kind == _REGENERATED:
                 code = from_record(row, data, ignore, vlans, packet)
                 if code == PACKET and kind == _REGENERATED and packet[P_PROTOCOL] == TCP:
+                    reason, again, until = _told_of_attempt(row, data)
                     _attempt(
-                        row, data, table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names,
-                        idle,
+                        reason, again, until, table, connections, ends, blocks, rows, tracker, packet, ports, short,
+                        long, names, idle,
                     )  # fmt: skip
                 elif code == PACKET and packet[P_PROTOCOL] == TCP:  # which carries no tunnel
                     _track(table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names, idle)
@@ -307,6 +317,12 @@ def _run(
                         code, data, table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names,
                         idle, places, store, mask,
                     )  # fmt: skip
+            elif kind == _REPORT:
+                reason, again, until = open_record(row, data, packet)
+                _attempt(
+                    reason, again, until, table, connections, ends, blocks, rows, tracker, packet, ports, short, long,
+                    names, idle,
+                )  # fmt: skip
     return start
 
 

@@ -15,6 +15,8 @@ from sentinic.run.outputs import Bytes, Descriptors
 class Monitor:
     """Follows connections of ring 0; writes them, as Zeek's JSON log, when the run has finished."""
 
+    takes_records = True
+
     def __init__(self, path: Path | None, *, ignore_checksums: bool) -> None:
         """``path`` of the log; ``None`` writes none, the connections are wanted for the report only."""
         self._tracker = ConnectionTracker(ignore_checksums=ignore_checksums)

@@ -18,7 +18,14 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Output(Protocol):
-    """Takes polled packets; called from one thread."""
+    """Takes polled packets; called from one thread.
+
+    Members
+    -------
+    takes_records: it wants reports of attempts, too, among the packets
+    """
+
+    takes_records: bool
 
     def take(self, ring: int, descriptors: Descriptors, data: Bytes) -> None:
         """Use packets of ring ``ring``; ``data`` is its data ring.  Nothing of either may be kept."""
@@ -31,6 +38,8 @@ class Output(Protocol):
 
 class Packets:
     """``packets.pcapng``: what ring 0 delivered, in order."""
+
+    takes_records = False
 
     def __init__(self, path: Path, *, links: LinkTable, keep_tags: bool) -> None:
         """``keep_tags``: the frames as the card wrote them, all as Ethernet, instead of as they came in."""
@@ -57,6 +66,8 @@ class Packets:
 class Lines:
     """``packets.jsonl``: a line a delivered frame, of every ring."""
 
+    takes_records = False
+
     #: Packets formatted at a time: so much memory, and so long until Ctrl-C is seen.
     _PART = 4096
 
@@ -76,6 +87,8 @@ class Lines:
 class Traffic:
     """Counts of ring 0 for summary and report."""
 
+    takes_records = False
+
     def __init__(self) -> None:
         self.summary = TrafficSummary()
 
@@ -89,6 +102,8 @@ class Traffic:
 
 class TagLosses:
     """Losses as the tags tell them, by ring."""
+
+    takes_records = False
 
     def __init__(self, rings: int) -> None:
         self.lost = [0] * rings

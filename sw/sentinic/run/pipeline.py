@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sentinic.abi.profiles import MIN_FRAME_BYTES
 from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
+from sentinic.driver.reports import are_reports
 from sentinic.driver.ring import Ring, frame_slots
 from sentinic.errors import SentinicError, TransportError
 from sentinic.jit import CompileTimes, compile_times
@@ -103,7 +104,7 @@ class Reports(Protocol):
     """Takes what is for statistics, before the outputs get the packets."""
 
     def split(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
-        """Use reports of ring ``ring``, and what else is wanted; the packets that outputs are to get."""
+        """Use reports of ring ``ring``, and what else is wanted; what is left for the outputs, in order."""
         ...
 
     def stop(self) -> None:
@@ -175,12 +176,14 @@ class Consumers(threading.Thread):
         for ring in self._rings:
             descriptors, data = ring.poll(POLL_DESCRIPTORS)
             if len(descriptors):
-                packets = descriptors
+                rest = descriptors
                 if self._reports is not None:
-                    packets = self._reports.split(ring.number, descriptors, data)
-                if len(packets):
-                    for output in self._outputs:
-                        output.take(ring.number, packets, data)
+                    rest = self._reports.split(ring.number, descriptors, data)
+                packets = rest[~are_reports(rest)]
+                for output in self._outputs:
+                    taken = rest if output.takes_records else packets
+                    if len(taken):
+                        output.take(ring.number, taken, data)
                 self.delivered += len(packets)
                 polled += len(descriptors)
                 ring.release(len(descriptors))
@@ -323,7 +326,7 @@ class Pipeline:
             while True:
                 ran = transport.step(QUANTUM)
                 consumers.arrived.set()
-                if self._reports is not None:
+                if self._reports is not None or self._holder is not None:
                     self._device.forward()  # reports may wait for room in their ring
                 spent += ran
                 if ran >= QUANTUM:

@@ -12,7 +12,7 @@ from sentinic.capture import CaptureReader, LinkTable, interleave
 from sentinic.driver.config import Config
 from sentinic.driver.control import version_text
 from sentinic.driver.device import Device, check_conservation
-from sentinic.driver.syn_offload import SynOffload, attempts_of
+from sentinic.driver.syn_offload import Mode, SynOffload, attempts_of
 from sentinic.errors import (
     ConfigError,
     ConservationError,
@@ -218,9 +218,30 @@ def _syn_offload(request: Replay, device: Device, notes: list[str]) -> SynOffloa
     except StageMissingError as error:
         notes.append(f"SYN offload: every SYN is delivered as it comes: {error}")
         return None
-    offload.enable(config.timeout)
-    notes.append(f"SYN offload: up to {offload.shape.attempts} attempts wait on the card")
+    told = "their SYNs"
+    if config.mode is Mode.COMPACT:
+        told = "records"
+        for number in _rings_of_records(request):
+            offload.to_ring(device.rings[number])
+    offload.enable(config.timeout, config.mode)
+    notes.append(
+        f"SYN offload: up to {offload.shape.attempts} attempts wait on the card; {told} tell of those nobody answers"
+    )
     return offload
+
+
+def _rings_of_records(request: Replay) -> list[int]:
+    """Rings that records of attempts go to: as the config says, else ring 0."""
+    rings = request.config.rings
+    found = [
+        number for number, ring in enumerate(rings) if (ring.attempts if ring.attempts is not None else not number)
+    ]
+    if not found or any(not rings[number].snap_length for number in found):
+        raise ConfigError(
+            f"{request.config.where}: [syn_offload] mode compact needs a [[ring]] with attempts, each of whose "
+            "snap_length is at least 1, not 0 (descriptors only)"
+        )
+    return found
 
 
 def _outputs(
@@ -328,7 +349,11 @@ def _summary(
 
 def _attempts(told: dict[str, int]) -> dict[str, int]:
     """What became of attempts, and what the host was spared."""
-    return {**told, "state_avoided": told["expired"] + told["superseded"], "packets_avoided": told["again"]}
+    return {
+        **told,
+        "state_avoided": told["expired"] + told["superseded"],
+        "packets_avoided": told["again"] + told["recorded"],
+    }
 
 
 def _ratio(amount: float, of: float) -> float | None:

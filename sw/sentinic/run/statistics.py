@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sentinic.driver.device import Device
+from sentinic.driver.reports import are_reports as any_reports
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded, Rule, encode_all
 from sentinic.driver.statistics import Running, Statistics, are_reports, have_crossing, read_reports
@@ -87,9 +88,9 @@ class StatisticsOutput:
             self._collector.watch(self._running)
 
     def split(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
-        """Take what is for statistics out of polled descriptors; the packets that are left for the other outputs."""
+        """Take what is for statistics out of polled descriptors; what is left for the other outputs."""
         mine = self.ring is not None and ring == self.ring.number
-        reports = are_reports(descriptors)
+        reports = are_reports(descriptors, data)
         if reports.any():
             self._collector.take(read_reports(descriptors[reports], data))
             descriptors = descriptors[~reports]
@@ -99,7 +100,7 @@ class StatisticsOutput:
         if mine:
             return descriptors[:0]
         if self._software and not ring:
-            self._counter.take(descriptors, data)
+            self._counter.take(descriptors[~any_reports(descriptors)], data)
         return descriptors
 
     def stop(self) -> None:

@@ -55,7 +55,7 @@ def drained(device: Device, ring: Ring, stage: Statistics) -> npt.NDArray[np.voi
         descriptors, data = ring.poll()
         quiet = 0 if len(descriptors) or stage.busy else quiet + 1
         if len(descriptors):
-            assert are_reports(descriptors).all()
+            assert are_reports(descriptors, data).all()
             parts.append(read_reports(descriptors, data).groups.copy())
             ring.release(len(descriptors))
             device.forward()

@@ -1,6 +1,6 @@
 """SYN offload on the whole card under floods: a SYN a cycle, an established flow in between, and expiry behind."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +8,20 @@ import pytest
 
 from sentinic.abi.profiles import PROFILES
 from sentinic.abi.syn_offload import Reason
+from sentinic.abi.verdicts import Kind
 from sentinic.driver.device import Device, check_conservation
 from sentinic.driver.frames import FrameBatch
+from sentinic.driver.records import status_bits
 from sentinic.driver.ring import Ring
-from sentinic.driver.syn_offload import SynOffload, are_regenerated, attempts_of, read_attempts
+from sentinic.driver.syn_offload import (
+    Mode,
+    SynOffload,
+    are_records,
+    are_regenerated,
+    attempts_of,
+    read_attempts,
+    read_records,
+)
 
 pytestmark = pytest.mark.slow
 BUILDS = [name for name, profile in PROFILES.items() if profile.attempts]
@@ -39,10 +49,21 @@ def _checksum(words: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     return folded
 
 
-def tcp_frames(first: int, count: int, share: int, *, begin: int, step: int, long: bool = False) -> FrameBatch:
+def tcp_frames(
+    first: int,
+    count: int,
+    share: int,
+    *,
+    begin: int,
+    step: int,
+    long: bool = False,
+    port: int | None = None,
+    short_every: int = 0,
+) -> FrameBatch:
     """SYNs, each of a 5-tuple of its own, ``step`` ns apart; every ``share``-th frame is an ACK of one flow.
 
-    They have 60 bytes and come in at port 0, or, ``long``, two beats of ``wide`` and port 1.
+    They have 60 bytes and come in at port 0, or, ``long``, two beats of ``wide`` and port 1, unless ``port`` says else.
+    Of long ones, each ``short_every``-th has 60 bytes.
     """
     number = np.arange(first, first + count, dtype=np.uint32)
     flow = number % share == 0
@@ -61,15 +82,36 @@ def tcp_frames(first: int, count: int, share: int, *, begin: int, step: int, lon
     pseudo = np.concatenate([words[:, 13:17], np.tile(np.array([6, 20], np.uint16), (count, 1)), words[:, 17:27]], 1)
     words[:, 25] = _checksum(pseudo)
     data = words.astype(">u2").view(np.uint8).reshape(-1)
+    is_short = number % short_every == 0 if short_every else np.zeros(count, bool)
+    lengths = np.where(is_short, LENGTH, length).astype(np.uint32)
     columns = {
         "offset": np.arange(count, dtype=np.int64) * length,
-        "length": np.full(count, length, np.uint32),
-        "wire_length": np.full(count, length, np.uint32),
+        "length": lengths,
+        "wire_length": lengths,
         "timestamp": begin + np.arange(count, dtype=np.uint64) * np.uint64(step),
-        "port": np.full(count, int(long), np.uint8),
+        "port": np.full(count, int(long) if port is None else port, np.uint8),
         "error": np.zeros(count, np.uint8),
     }
     return FrameBatch(data=np.ascontiguousarray(data), **columns)
+
+
+def take_records(device: Device, ring: Ring) -> tuple[int, npt.NDArray[np.void], npt.NDArray[np.int64]]:
+    """All that is in the ring: packets of the flow, records, and the numbers of their reports."""
+    flow, records, sequence = 0, [], []
+    while True:
+        descriptors, data = ring.poll(1 << 16)
+        if not len(descriptors):
+            break
+        reports = are_records(descriptors, data)
+        assert (descriptors["source_port"][~reports] == FLOW_PORT).all()
+        assert (status_bits(descriptors["status"][~reports], "kind") == Kind.PACKET).all()
+        flow += int((~reports).sum())
+        found = read_records(descriptors[reports], data)
+        records.append(found.items)
+        sequence.append(found.heads["sequence"].astype(np.int64))
+        ring.release(len(descriptors))
+        device.forward()
+    return flow, np.concatenate(records), np.concatenate(sequence)
 
 
 def take(device: Device, ring: Ring) -> tuple[int, npt.NDArray[np.void], npt.NDArray[np.void]]:
@@ -143,3 +185,64 @@ def test_a_flood_of_syns_costs_an_established_flow_nothing_and_every_attempt_is_
     assert counters["filtered"] == others
     assert len(syns) == left - (after["unreported"] - told["unreported"])
     assert (attempts["reason"] == Reason.EXPIRED).all()
+
+
+#: Cycles a frame, and of how many frames one is short: a frame of 64 bytes takes 1.68 cycles of 100 GbE.
+PACES = {"a frame a cycle": (1.0, 1), "100 GbE": (5 / 3, 3)}
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_in_compact_mode_every_attempt_of_a_flood_is_recorded_as_far_as_the_bus_goes_and_counted_beyond(
+    device: Device, pace: str, record_property: Callable[[str, object], None]
+) -> None:
+    cycles_a_frame, short_every = PACES[pace]
+    ring = device.open_ring(0, descriptors=1 << 20, data_bytes=1 << 28)
+    ring.registers.write("filter_ports", 1)
+    ring.enable()
+    offload = SynOffload(device)
+    offload.to_ring(ring)
+    offload.enable(mode=Mode.COMPACT)
+    device.set_pause(False)
+    device.enable()
+    frames = FRAMES if device.profile.data_width == 512 else 20_000
+    before = device.snapshot()
+    begin = 10**15
+    flood = tcp_frames(0, frames, SHARE, begin=begin, step=8, long=True, port=0, short_every=short_every)
+    device.transport.send(flood)
+    device.transport.step()
+    counters = device.snapshot()
+    check_conservation(counters)
+    flows = -(-frames // SHARE)
+    told = attempts_of(counters, device.profile)
+    assert counters["received"] == frames
+    cycles = sum(counters[f"ingress.{kind}_cycles"] - before[f"ingress.{kind}_cycles"] for kind in ("busy", "stall"))
+    if device.profile.data_width == 512:
+        assert cycles <= cycles_a_frame * frames + 1, "not a beat a cycle"
+    assert told["attempts"] == frames - flows
+    assert told["evicted"] + offload.holding == told["attempts"]
+    assert told["recorded"] + told["unreported"] == told["evicted"] == counters["offloaded"]
+    share = told["recorded"] / told["evicted"]
+    record_property("recorded", share)
+    print(f"{share:.1%} of {told['evicted']} attempts recorded, {told['unreported']} counted")
+    if short_every > 1:
+        assert told["unreported"] == 0
+    flow, records, sequence = take_records(device, ring)
+    assert flow == flows, "the flow lost packets"
+    assert len(records) <= told["recorded"] < len(records) + 100, "records wait for a report no longer than they must"
+    assert (records["reason"] == Reason.EVICTED).all()
+    assert (records["first"] == records["last"]).all()
+    assert len(np.unique(records["first"])) == len(records)
+    numbers = ((records["first"].astype(np.int64) - begin) // 8).astype(np.uint32)
+    assert (records["sequence"] == numbers).all()
+    assert (records["source_port"] == 1000 + (numbers & 0x3FFF)).all()
+    assert (sequence == np.arange(len(sequence))).all()
+
+    offload.finish()
+    counters = device.snapshot()
+    check_conservation(counters)
+    after = attempts_of(counters, device.profile)
+    assert counters["held"] == 0
+    assert after["expired"] == told["attempts"] - told["evicted"]
+    assert after["recorded"] + after["unreported"] == told["attempts"]
+    _, more, _ = take_records(device, ring)
+    assert len(records) + len(more) == after["recorded"]

@@ -7,7 +7,7 @@ from amaranth.hdl import Mux, Signal
 
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
 from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES
-from sentinic.abi.statistics import REPORT_HEAD_BYTES
+from sentinic.abi.reports import REPORT_HEAD_BYTES
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import PacketMeta
 from sentinic_hdl.rings import select
@@ -43,10 +43,11 @@ def room(dut) -> Bench:
 
     size = dut.i.p.info.length
     bench.assume((size >= MIN_FRAME_BYTES) & (size <= MAX_FRAME_BYTES), because="the ports drop all others")
-    reports = bench.rules(dut.report)
-    bench.assume(reports.kept, because="the reports keep the stream rules")
-    length = dut.report.p.info.length
-    bench.assume((length >= REPORT_HEAD_BYTES) & (length <= SLOT_BYTES), because="the reports make no others")
+    reports = {name: bench.rules(getattr(dut, name)) for name in ("report", "attempts")}
+    for name, rules in reports.items():
+        bench.assume(rules.kept, because="the reports keep the stream rules")
+        length = getattr(dut, name).p.info.length
+        bench.assume((length >= REPORT_HEAD_BYTES) & (length <= SLOT_BYTES), because="the reports make no others")
     bench.assume(config.data_mask == SLOTS - 1, because="the host sets up a ring before it enables it")
     bench.assume(config.descriptor_mask == DESCRIPTORS - 1, because="the host sets up a ring before it enables it")
     started, on = bench.past(config.start), bench.past(config.enable)
@@ -98,13 +99,20 @@ def room(dut) -> Bench:
     bench.invariant(~dut.o.valid | (dut.o.p.captured <= MAX_FRAME_BYTES))
     bench.invariant(~begun | (meta_valid & todo.any()))
     # A report that has begun was offered, and still is.
-    report_begun, report_todo, wanting = (bench.inner(f"dut.report_{name}") for name in ("begun", "todo", "wanting"))
-    bench.invariant(report_begun == report_todo.any())
-    bench.invariant(~report_begun | reports.waiting)
-    bench.invariant(~report_begun | ~report_todo[0])
+    reports_todo = 0
+    for name, rules in reports.items():
+        report_begun, report_todo, wanting = (
+            bench.inner(f"dut.{name}_{what}") for what in ("begun", "todo", "wanting")
+        )
+        bench.invariant(report_begun == report_todo.any())
+        bench.invariant(~report_begun | rules.waiting)
+        bench.invariant(~report_begun | ~report_todo[0])
+        reports_todo = reports_todo | report_todo[RING]
+        bench.invariant(~(report_todo[RING] | (wanting[RING] & config.enable)) | ~bench.inner(f"dut.bare{RING}"))
+    bench.invariant(~(bench.inner("dut.report_begun") & bench.inner("dut.attempts_begun")))
     # Copies that were decided upon and that the heads do not know of.
     coming = Signal(2)
-    m.d.comb += coming.eq((begun & todo[RING]) + report_todo[RING] + (placed & (copy.ring == RING)))
+    m.d.comb += coming.eq((begun & todo[RING]) + reports_todo + (placed & (copy.ring == RING)))
     bench.invariant(promised == coming + mine)
     seen_descriptors, seen_slots = bench.inner(f"dut.descriptors_used{RING}"), bench.inner(f"dut.slots_used{RING}")
     bench.invariant(descriptors + coming <= DESCRIPTORS)
@@ -116,7 +124,6 @@ def room(dut) -> Bench:
     matched = bench.inner("dut.matched")[RING]
     bench.invariant(~(meta_valid & (matched | (begun & todo[RING]))) | (packets_kind == kind))
     bench.invariant(~(placed & (copy.ring == RING)) | (copy.bare == kind))
-    bench.invariant(~(report_todo[RING] | (wanting[RING] & config.enable)) | ~kind)
     bench.invariant((~mine | (bare == kind)) & (~some | (some_bare == kind)))
     bench.invariant(~kind | (slots == 0))
 
@@ -140,8 +147,8 @@ def test_no_ring_is_ever_overrun(tmp_path: Path) -> None:
     ("before", "after"),
     [
         ("(taking & decided.replicate(profile.rings)) |", "(rest & decided.replicate(profile.rings)) |"),
-        (" | report_taken)", ")"),
-        ("& ~self.fault[n] & ~self._bare[n] for", "& ~self.fault[n] for"),
+        (" | groups.taken | attempts.taken)", ")"),
+        ("& ~select.fault[n] & ~select._bare[n]", "& ~select.fault[n]"),
         ("slots.eq(HEADROOM // SLOT_ALIGNMENT + ((report.info.length", "slots.eq(((report.info.length"),
         ("+ ((length + SLOT_ALIGNMENT - 1) >> 6)", "+ (length >> 6)"),
         ("m.If(mine & ~copy.bare)", "m.If(mine)"),

@@ -24,7 +24,8 @@ def selecting(dut) -> Bench:
     m = bench.m
     bench.add("dut", dut, free=True)
     bench.assume(bench.rules(dut.i).kept, because="the FIFO before keeps the stream rules")
-    bench.assume(bench.rules(dut.report).kept, because="the reports keep the stream rules")
+    for reports in (dut.report, dut.attempts):
+        bench.assume(bench.rules(reports).kept, because="the reports keep the stream rules")
     bench.assume(~dut.i.valid | (dut.i.p.kind != Kind.REPORT), because="a packet is no report")
     offered, given_up = bench.rules(dut.o), bench.rules(dut.release)
     bench.check(offered.kept)
@@ -112,21 +113,34 @@ def selecting(dut) -> Bench:
     return bench
 
 
-def reporting(dut) -> Bench:
-    """Any one report, known by its place, with packets in between."""
+#: Reports of each kind: the bit of a ring that wants them, and the other kind.
+REPORTS = {"report": ("reports", "attempts"), "attempts": ("attempts", "report")}
+
+
+def reporting(dut, name: str) -> Bench:
+    """Any one report of a kind, known by its place, with packets and the other kind in between.
+
+    On a card that pauses, reports of attempts wait for room as others do.
+    """
     bench = Bench()
     m = bench.m
     bench.add("dut", dut, free=True)
     bench.assume(bench.rules(dut.i).kept, because="the FIFO before keeps the stream rules")
     bench.assume(~dut.i.valid | (dut.i.p.kind != Kind.REPORT), because="a packet is no report")
-    offered, report = bench.rules(dut.report), dut.report.p
-    bench.assume(offered.kept, because="the reports keep the stream rules")
+    extra, other_name = REPORTS[name]
+    source, other = getattr(dut, name), getattr(dut, other_name)
+    lost = getattr(dut, f"{name}_lost")
+    offered, report, others = bench.rules(source), source.p, bench.rules(other)
+    bench.assume(offered.kept & others.kept, because="the reports keep the stream rules")
     bench.check(bench.rules(dut.o).kept)
 
     cell = Signal(len(report.cell))
     m.d.comb += cell.eq(AnyConst(len(cell)))
-    offers = dut.report.valid & (report.cell == cell)
-    taken = offers & dut.report.ready & ~dut.report_lost
+    bench.assume(~other.valid | (other.p.cell != cell), because="each kind has places of its own")
+    if name == "attempts":
+        bench.assume(dut.pause, because="else a ring that is full goes without")
+    offers = source.valid & (report.cell == cell)
+    taken = offers & source.ready & ~lost
     copies = dut.o.valid & (dut.o.p.meta.kind == Kind.REPORT) & (dut.o.p.meta.cell == cell)
     copied, ring = copies & dut.o.ready, dut.o.p.ring
     inside, got, info = Signal(), Signal(SMALL.rings), Signal(len(report.info.as_value()))
@@ -144,7 +158,7 @@ def reporting(dut) -> Bench:
     there, steady, due = (Signal(SMALL.rings, name=name) for name in ("there", "steady", "due"))
     for n, (config, fault) in enumerate(zip(dut.rings, dut.fault, strict=True)):
         enabled = config.enable & ~config.start
-        m.d.comb += there[n].eq(enabled & config.reports & ~fault & ~bench.inner(f"dut.bare{n}"))
+        m.d.comb += there[n].eq(enabled & getattr(config, extra) & ~fault & ~bench.inner(f"dut.bare{n}"))
     now = Signal(SMALL.rings, name="steady_now")
     before = bench.past(there)
     m.d.comb += now.eq(there & Mux(offered.waiting, steady, before))
@@ -158,19 +172,19 @@ def reporting(dut) -> Bench:
     bench.check(~(copies & dut.o.p.last) | (((got | (1 << ring)) & due) == due))
     bench.check(~copies | ((dut.o.p.meta.info.as_value() == info) & ~dut.o.p.bare))
     bench.check(~copies | (dut.o.p.captured == dut.o.p.meta.info.length))
-    bench.check(~dut.report_lost | (dut.report.valid & dut.report.ready & ~now.any()))
-    bench.check(~(dut.report_lost & offers) | ~(got.any() | copies | inside))
+    bench.check(~lost | (source.valid & source.ready & ~now.any()))
+    bench.check(~(lost & offers) | ~(got.any() | copies | inside))
     placed, copy = bench.inner("dut.placed"), copy_shape(SMALL)(bench.inner("dut.copy"))
     placing = placed & (copy.meta.kind == Kind.REPORT) & (copy.meta.cell == cell)
     bench.check(~inside | (placing & copy.last) | (copies & dut.o.p.last))
     bench.cover(copied & got.any() & dut.o.p.last)
-    bench.cover(dut.report_lost)
-    bench.cover(dut.report_lost & bench.past(offered.waiting))
+    bench.cover(lost)
+    bench.cover(lost & bench.past(offered.waiting))
 
     # --- What induction has to know ---
-    begun, todo, wanting = (bench.inner(f"dut.report_{name}") for name in ("begun", "todo", "wanting"))
+    begun, todo, wanting = (bench.inner(f"dut.{name}_{what}") for what in ("begun", "todo", "wanting"))
     begins = bench.past(
-        Cat(c.enable & c.reports for c in dut.rings)
+        Cat(c.enable & getattr(c, extra) for c in dut.rings)
         & ~dut.fault
         & ~Cat(bench.inner("dut.bare0"), bench.inner("dut.bare1"))
     )
@@ -180,6 +194,10 @@ def reporting(dut) -> Bench:
     bench.invariant(((before & wanting) == before) & ((steady & before) == steady))
     bench.invariant(begun == todo.any())
     bench.invariant(~begun | offered.waiting)
+    other_begun, other_todo = (bench.inner(f"dut.{other_name}_{what}") for what in ("begun", "todo"))
+    bench.invariant(other_begun == other_todo.any())
+    bench.invariant(~other_begun | others.waiting)
+    bench.invariant(~(begun & other_begun))
     bench.invariant(~offered.waiting | (offered.offered.as_value() == report.as_value()))
     bench.invariant(~(placing | copies | got.any()) | inside | going)
     bench.invariant(~(inside & begun & offers))
@@ -207,7 +225,7 @@ def test_every_packet_is_given_up_or_copied(tmp_path: Path) -> None:
     ("before", "after"),
     [
         ("release_ready.eq(~self.release.valid | self.release.ready)", "release_ready.eq(1)"),
-        ("~report_rest.any(), ~rest.any())", "~report_rest.any(), 1)"),
+        ("Mux(groups.copy, groups.rest, rest)).any()", "Mux(groups.copy, groups.rest, 0)).any()"),
         ("copy_ready.eq(place_ready & ~report_copy)", "copy_ready.eq(place_ready)"),
     ],
     ids=["forgets what it gave up", "ends a packet twice", "puts a report in its place"],
@@ -216,19 +234,20 @@ def test_a_selection_that_loses_packets_is_found_out(before: str, after: str, tm
     refute(selecting(mutant(select.__name__, before, after).Select(profile=SMALL)), tmp_path, cycles=8)
 
 
-def test_every_report_goes_to_its_rings_or_is_lost(tmp_path: Path) -> None:
-    prove(reporting(select.Select(profile=SMALL)), tmp_path, k=1, cover=10)
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_report_goes_to_its_rings_or_is_lost(name: str, tmp_path: Path) -> None:
+    prove(reporting(select.Select(profile=SMALL), name), tmp_path, k=1, cover=10)
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("taking.eq(Mux(begun, todo, wanting & enabled))", "taking.eq(wanting & enabled)"),
-        ("~report_rest.any(), ~rest.any())", "1, ~rest.any())"),
-        ("copy & ready & ~rest.any(), may_begin", "copy & ready, may_begin"),
-        ("report_lost.eq(may_begin & ~taking.any())", "report_lost.eq(may_begin & ~wanting.all())"),
+        ("taking.eq(Mux(self.begun, todo, self.first & enabled))", "taking.eq(self.first & enabled)"),
+        ("Mux(groups.copy, groups.rest, rest)", "Mux(groups.copy, 0, rest)"),
+        ("self.copy & ready & ~self.rest.any(), self.may_begin", "self.copy & ready, self.may_begin"),
+        ("self.lost.eq(self.may_begin & ~taking.any())", "self.lost.eq(self.may_begin & ~self.wanting.all())"),
     ],
     ids=["begins again", "ends a report twice", "lets go too soon", "loses what it sends"],
 )
 def test_a_selection_that_loses_reports_is_found_out(before: str, after: str, tmp_path: Path) -> None:
-    refute(reporting(mutant(select.__name__, before, after).Select(profile=SMALL)), tmp_path, cycles=8)
+    refute(reporting(mutant(select.__name__, before, after).Select(profile=SMALL), "report"), tmp_path, cycles=8)

@@ -12,6 +12,7 @@ from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Checksum, Kind, Protocol
 from sentinic_hdl.meta import PacketMeta
 from sentinic_hdl.stages.syn_offload import SynOffload
+from sentinic_hdl.stages.syn_offload.types import Ended
 from tests.hdl.parser.bench import fields
 from tests.hdl.simulation import deep_expressions, read_register, write_register
 from tests.hdl.syn_offload.model import Segment
@@ -21,6 +22,9 @@ SMALL = replace(BOARD, name="small", syn_attempts=8, syn_ways=2)
 LIMIT = 20_000
 TIMEOUT = 10_000
 FIELDS = {name: (lsb, width) for name, lsb, width in fields(PacketMeta)}
+RECORD_FIELDS = {name: (lsb, width) for name, lsb, width in fields(Ended)}
+#: The longest that records are on their way behind the stage, in cycles.
+REPORTING = 12
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,20 @@ class Out:
     def told(self) -> tuple[Reason, int, int]:
         """Of a SYN that was held: why it goes on, how many more came, and when the last."""
         return self.reason, self.values["crossing.rules"], self.values["crossing.value"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A record that came out, and when."""
+
+    values: dict[str, int]
+    cycle: int
+
+    @property
+    def told(self) -> tuple[Reason, int, int]:
+        """Why the attempt is over, how many more SYNs came, and when the last."""
+        values = self.values
+        return Reason(values["reason"]), values["record.retransmissions"], values["record.last"]
 
 
 def mapped(address: int, *, ipv6: bool) -> int:
@@ -99,14 +117,19 @@ class Bench:
     """Sends metas in, and collects what comes out in ``out``; ``sent`` has the cycles in which they were taken."""
 
     def __init__(
-        self, *, seed: int = 1, idle: float = 0.0, busy: float = 0.0, profile: Profile = SMALL, timeout: int = TIMEOUT
-    ):
+        self, *, seed: int = 1, idle: float = 0.0, busy: float = 0.0, profile: Profile = SMALL, timeout: int = TIMEOUT,
+        wanted: bool = True, lossless: bool = True, busy_records: float | None = None,
+    ):  # fmt: skip
         self.stage = SynOffload(profile)
         self.random = random.Random(seed)
         self.idle, self.busy, self.timeout = idle, busy, timeout
         self.out: list[Out] = []
         self.sent: dict[int, int] = {}
         self.events: list[dict[str, int]] = []
+        self.records: list[Told] = []
+        self.wanted = wanted
+        self.busy_records = busy if busy_records is None else busy_records
+        self.lossless = lossless
         self.cycle = 0
 
     def run(self, drive: Callable) -> None:
@@ -115,7 +138,8 @@ class Bench:
         stage = self.stage
 
         async def main(ctx):
-            ctx.set(stage.lossless, 1)
+            ctx.set(stage.lossless, self.lossless)
+            ctx.set(stage.wanted, self.wanted)
             while await self.read(ctx, "status"):
                 pass
             for n in range(10):
@@ -139,14 +163,33 @@ class Bench:
                         self.out.append(Out(values, self.cycle))
                 ctx.set(stage.o.ready, self.random.random() >= self.busy)
 
+        async def reports(ctx):
+            """Takes records, and has them on their way for a while."""
+            left = 0
+            ctx.set(stage.records.ready, 1)
+            async for _, _, valid, ready, payload in ctx.tick().sample(
+                stage.records.valid, stage.records.ready, stage.records.payload
+            ):
+                if valid and ready:
+                    number = payload.as_bits()
+                    values = {name: number >> lsb & ((1 << width) - 1) for name, (lsb, width) in RECORD_FIELDS.items()}
+                    self.records.append(Told(values, self.cycle))
+                    left = self.random.randrange(1, REPORTING)
+                left = max(left - 1, 0)
+                ctx.set(stage.reporting, left != 0)
+                ctx.set(stage.records.ready, self.random.random() >= self.busy_records)
+
         async def watch(ctx):
             async for _, _, events in ctx.tick().sample(stage.attempts):
                 if events.as_bits():
-                    names = ("hold", "absorb", "port", "reason", "given_port")
+                    names = (
+                        "hold", "absorb", "port", "reason", "given_port", "recorded", "unreported", "ended_port",
+                    )  # fmt: skip
                     self.events.append({name: int(events[name]) for name in names})
 
         simulator.add_testbench(main)
         simulator.add_process(sink)
+        simulator.add_process(reports)
         simulator.add_process(watch)
         with deep_expressions():
             simulator.run()
@@ -157,17 +200,18 @@ class Bench:
     async def read(self, ctx, name: str) -> int:
         return await read_register(ctx, self.stage.bus, SYN_OFFLOAD.address(name))
 
-    async def flush(self, ctx) -> None:
+    async def flush(self, ctx, control: int = 0) -> None:
         """Switch it off and let all attempts be over."""
-        await self.write(ctx, "control", 0)
+        await self.write(ctx, "control", control)
         await self.write(ctx, "action", 1)
         for _ in range(LIMIT):
-            if not await self.read(ctx, "status"):
+            if not await self.read(ctx, "status") & 2:
                 break
         else:
             raise AssertionError("the flush has no end")
-        await self.wait(ctx, 60 if not self.busy else 400)
+        await self.wait(ctx, 1000 if max(self.busy, self.busy_records) else 60)
         assert await self.read(ctx, "holding") == 0
+        assert await self.read(ctx, "status") == 0
 
     async def wait(self, ctx, cycles: int) -> None:
         for _ in range(cycles):

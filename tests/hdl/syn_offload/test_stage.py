@@ -38,14 +38,14 @@ def traffic(seed: int, count: int, hosts: int, *, step: int = 300) -> list[Segme
     return renumbered(found)
 
 
-def run(segments: list[Segment], **options) -> Bench:
-    """The stage with offload on, these packets, and a flush behind them."""
+def run(segments: list[Segment], control: int = 1, **options) -> Bench:
+    """The stage with offload on, these packets, and a flush behind them, in the same mode."""
     bench = Bench(**options)
 
     async def drive(ctx):
-        await bench.write(ctx, "control", 1)
+        await bench.write(ctx, "control", control)
         await bench.send(ctx, [meta_of(segment) for segment in segments])
-        await bench.flush(ctx)
+        await bench.flush(ctx, control & ~1)
 
     bench.run(drive)
     return bench

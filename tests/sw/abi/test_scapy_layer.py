@@ -87,7 +87,7 @@ def test_a_tag_cut_short_anywhere_is_dissected_without_an_error(size: int) -> No
 def test_a_report_is_dissected_to_its_groups_and_built_again() -> None:
     packet = Ether(REPORTS["one_group"])
     report, group = packet[SentinicTag].tlvs
-    assert (report.groups, report.sequence, report.timestamp) == (1, 7, 1_700_000_000_000_000_001)
+    assert (report.items, report.sequence, report.timestamp) == (1, 7, 1_700_000_000_000_000_001)
     assert (group.rule, group.flags, group.generation, group.packets, group.bytes) == (3, 1, 2, 256, 65_538)
     assert (group.last - group.first, group.source_port, group.destination_port) == (254, 49152, 53)
     assert (group.source, group.destination) == ("::ffff:192.0.2.1", "::ffff:198.51.100.2")
@@ -95,3 +95,16 @@ def test_a_report_is_dissected_to_its_groups_and_built_again() -> None:
     rebuilt = packet.copy()
     rebuilt[SentinicTag].length = None
     assert bytes(packet) == bytes(rebuilt) == REPORTS["one_group"]
+
+
+def test_a_report_of_attempts_is_dissected_and_built_again() -> None:
+    packet = Ether(REPORTS["one_attempt"])
+    report, attempt = packet[SentinicTag].tlvs
+    assert (report.items, report.content, report.sequence) == (1, 1, 9)
+    assert (attempt.reason, attempt.origin, attempt.tcp_flags, attempt.ip_length) == (5, 0x15, 0xC2, 60)
+    assert (attempt.retransmissions, attempt.last - attempt.first) == (2, 3 * 10**9)
+    assert (attempt.source, attempt.source_port) == ("::ffff:192.0.2.1", 49152)
+    assert (attempt.destination, attempt.destination_port) == ("::ffff:198.51.100.2", 443)
+    rebuilt = packet.copy()
+    rebuilt[SentinicTag].length = None
+    assert bytes(packet) == bytes(rebuilt) == REPORTS["one_attempt"]

@@ -89,7 +89,7 @@ def test_a_report_is_shown_with_its_groups(tmp_path: Path) -> None:
     rows = tshark(
         tmp_path,
         [REPORTS["one_group"]],
-        "sentinic.report.groups",
+        "sentinic.report.items",
         "sentinic.group.rule",
         "sentinic.group.packets",
         "sentinic.group.source",
@@ -99,3 +99,18 @@ def test_a_report_is_shown_with_its_groups(tmp_path: Path) -> None:
         "sentinic.unknown",
     )
     assert rows == [["1", "3", "256", "::ffff:192.0.2.1", "02:00:00:00:00:02", "53", "", ""]]
+
+
+def test_a_report_of_attempts_is_shown_with_its_attempts(tmp_path: Path) -> None:
+    rows = tshark(
+        tmp_path,
+        [REPORTS["one_attempt"]],
+        "sentinic.report.content",
+        "sentinic.unanswered.reason",
+        "sentinic.unanswered.retransmissions",
+        "sentinic.unanswered.source",
+        "sentinic.unanswered.last",
+        "sentinic.malformed",
+        "sentinic.unknown",
+    )
+    assert rows == [["1", "5", "2", "::ffff:192.0.2.1", "Nov 14, 2023 22:13:18.000000000 UTC", "", ""]]

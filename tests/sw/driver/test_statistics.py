@@ -161,12 +161,12 @@ def test_reports_are_read_as_their_bytes_say() -> None:
         transport.step(64)
     statistics.remove(2)
     descriptors, data = ring.poll()
-    reports = descriptors[are_reports(descriptors)]
+    reports = descriptors[are_reports(descriptors, data)]
     assert 0 < len(reports) < len(descriptors) == 200 + len(reports)
     heads, groups = read_reports(reports, data)
     assert heads["sequence"].tolist() == list(range(len(heads)))
-    assert heads["groups"].tolist()[:-1] == [7] * (len(heads) - 1)
-    assert len(groups) == heads["groups"].sum() > 20
+    assert heads["items"].tolist()[:-1] == [7] * (len(heads) - 1)
+    assert len(groups) == heads["items"].sum() > 20
     assert groups["packets"].sum() == 200
     assert set(groups["rule"].tolist()) == {2}
     assert set(groups["generation"].tolist()) == {generation}
@@ -200,7 +200,7 @@ def test_a_report_that_is_none_is_refused(at: int, value: int) -> None:
     transport.step()
     statistics.remove(0)
     descriptors, data = ring.poll()
-    reports = descriptors[are_reports(descriptors)]
+    reports = descriptors[are_reports(descriptors, data)]
     assert len(read_reports(reports, data).groups) == 1
     data[int(reports["offset"][0]) + 64 + at] = value
     with pytest.raises(DeviceError, match="report"):

@@ -99,7 +99,7 @@ def counted_on(
             descriptors, data = ring.poll()
             if not len(descriptors):
                 return
-            assert are_reports(descriptors).all()
+            assert are_reports(descriptors, data).all()
             collector.take(read_reports(descriptors, data))
             ring.release(len(descriptors))
             device.forward()

@@ -1,7 +1,7 @@
 """The SYN offload stage: SYNs wait here until somebody answers, or their time is over."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from sentinic.abi.profiles import Profile
 from sentinic.abi.registers import SYN_OFFLOAD
-from sentinic.abi.syn_offload import Reason
+from sentinic.abi.syn_offload import UNANSWERED, Reason
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.meta import PacketMeta
@@ -17,7 +17,9 @@ from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.syn_offload.expiry import Expiry
 from sentinic_hdl.stages.syn_offload.table import LATENCY, Attempts
 from sentinic_hdl.stages.syn_offload.types import (
+    Ended,
     Record,
+    ended_of,
     held_of,
     held_shape,
     is_tcp,
@@ -32,6 +34,8 @@ DEPTH = 16
 SWEEP_MARGIN = 4
 #: Cycles that a sweep waits for a cycle without a packet before it takes one.
 PATIENCE = 63
+#: Records that may wait for the reports: as many as come while one is closed, and handed over.
+RECORDS = 64
 #: Cycles without a packet after which time alone may end an attempt, and how much later than its time-out.
 QUIET_CYCLES = 4096
 GRACE_NS = 1 << 20
@@ -45,6 +49,9 @@ class AttemptEvents(data.Struct):
     port: 2
     reason: 3  # a held SYN of ``given_port`` goes on
     given_port: 2
+    recorded: 1  # a SYN of ``ended_port`` that was held ends, and is told of in a record
+    unreported: 1  # one ends, and is not told of
+    ended_port: 2
 
 
 class SynOffload(wiring.Component):
@@ -58,10 +65,18 @@ class SynOffload(wiring.Component):
     use cycles without a packet, or one in ``PATIENCE`` and one.  Switched off and empty, a packet passes in one cycle;
     else in seven.
 
+    In compact mode a SYN that nobody answered comes out as ``Kind.VOID``, too, and as a record.  One for which there is
+    no room is counted, and told of by nothing.  With ``lossless`` it waits for room instead, and so does what comes
+    behind it, until its record is gone: then records come where the SYNs would have come.
+
     Members as in :class:`StageSignature`, and
 
     time: wire time, ns
-    lossless: time moves with packets only
+    lossless: time moves with packets only, and nothing may be lost
+    records: attempts that nobody answered, in compact mode
+    wanted: somebody takes records
+    reporting: records taken are still on their way
+    hurry: packets wait for that
     holding: SYNs held, each with a cell of the packet store
     attempts: what became of them, for the counters
     """
@@ -75,6 +90,10 @@ class SynOffload(wiring.Component):
                 **StageSignature().members,
                 "time": In(64),
                 "lossless": In(1),
+                "records": Out(stream.Signature(Ended)),
+                "wanted": In(1),
+                "reporting": In(1),
+                "hurry": Out(1),
                 "holding": Out(range(profile.syn_attempts + 1)),
                 "attempts": Out(AttemptEvents),
             }
@@ -92,11 +111,12 @@ class SynOffload(wiring.Component):
         )
         timeout = Cat(bank.timeout_low, bank.timeout_high)
         enabled, flush = Signal(), Signal()
+        reporting = Signal()  # records wait, here or behind
         m.d.comb += [
             enabled.eq(bank.control[0] & ~table.clearing),
             flush.eq(bank.action_strobe[0]),
             bank.shape.eq(ceil_log2(profile.syn_attempts) | profile.syn_ways << 8 | profile.cell_bytes << 16),
-            bank.status.eq(Cat(table.clearing, expiry.flushing)),
+            bank.status.eq(Cat(table.clearing, expiry.flushing, reporting)),
             bank.holding.eq(table.holding),
             table.secret.eq(Cat(getattr(bank, f"hash_key{n}") for n in range(10))[: secret_bits(sets)]),
             table.timeout.eq(timeout),
@@ -174,9 +194,12 @@ class SynOffload(wiring.Component):
         write, read = held.write_port(), held.read_port()
         meta, record, reason = Signal(PacketMeta), Signal(Record), Signal.like(here.reason)
         giving, passing_on, step = Signal(), Signal(), Signal()
+        ending = Signal()  # what is given is a record, and ends here
+        waits, moves = Signal(), Signal()
         arriving = Signal(PacketMeta)
         m.d.comb += [
-            passing.eq((~giving & ~passing_on) | (self.o.ready & ~(giving & passing_on))),
+            moves.eq(self.o.ready & ~waits),
+            passing.eq((~giving & ~passing_on) | (moves & ~(giving & passing_on))),
             step.eq(outcomes.r_rdy & passing),
             leaving.eq(step),
             outcomes.r_en.eq(step),
@@ -189,14 +212,17 @@ class SynOffload(wiring.Component):
             read.en.eq(step & here.give),
         ]
         m.d.comb += held_of(arriving, write.data)
-        with m.If(self.o.ready):
+        with m.If(moves):
             m.d.sync += giving.eq(0)
             with m.If(~giving):
                 m.d.sync += passing_on.eq(0)
         with m.If(step):
             m.d.sync += [giving.eq(here.give), passing_on.eq(here.packet & ~here.hold), reason.eq(here.reason)]
             with m.If(here.give):
-                m.d.sync += record.eq(given.r_data)
+                m.d.sync += [
+                    record.eq(given.r_data),
+                    ending.eq(bank.control[1] & Cat(here.reason == reason for reason in UNANSWERED).any()),
+                ]
             with m.If(here.packet):
                 m.d.sync += meta.eq(arriving)
                 with m.If(here.absorb):
@@ -205,9 +231,37 @@ class SynOffload(wiring.Component):
             m.d.sync += [meta.eq(self.i.payload), passing_on.eq(1)]
         back = Signal(PacketMeta)
         m.d.comb += restored(record, read.data, reason, back)
-        m.d.comb += [self.o.valid.eq(giving | passing_on), self.o.payload.eq(Mux(giving, back, meta))]
+        with m.If(ending):
+            m.d.comb += back.kind.eq(Kind.VOID)
+        m.d.comb += [
+            self.o.valid.eq((giving | passing_on) & ~waits),
+            self.o.payload.eq(Mux(giving, back, meta)),
+        ]
+
+        # --- Records ---
+        m.submodules.ended = ended = SyncFIFOBuffered(width=Ended.as_shape().size, depth=RECORDS)
+        entry, is_record, kept = Signal(Ended), Signal(), Signal()
+        m.d.comb += ended_of(record, read.data, reason, entry)
+        m.d.comb += [
+            is_record.eq(giving & ending),
+            kept.eq(ended.w_rdy & self.wanted),
+            reporting.eq(ended.level.any() | self.reporting),
+            waits.eq(self.lossless & Mux(is_record, ~ended.w_rdy, reporting)),
+            self.hurry.eq(waits & (giving | passing_on)),
+            ended.w_data.eq(entry),
+            ended.w_en.eq(is_record & moves & kept),
+            self.records.valid.eq(ended.r_rdy),
+            self.records.payload.eq(ended.r_data),
+            ended.r_en.eq(self.records.ready),
+        ]
 
         m.d.sync += self.attempts.eq(0)
+        with m.If(is_record & moves):
+            m.d.sync += [
+                self.attempts.recorded.eq(kept),
+                self.attempts.unreported.eq(~kept),
+                self.attempts.ended_port.eq(record.port),
+            ]
         with m.If(step):
             m.d.sync += [
                 self.attempts.hold.eq(here.hold),

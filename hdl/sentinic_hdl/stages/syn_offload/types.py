@@ -59,6 +59,15 @@ class Record(data.Struct):
     ip_length: IP_LENGTH_BITS
 
 
+class Ended(data.Struct):
+    """An attempt that nobody answered, on its way to the host as a record."""
+
+    record: Record
+    reason: 3
+    congestion: 2  # ECE and CWR of the SYN
+    window_zero: 1
+
+
 class Op(data.Struct):
     """What to do with the table: look a packet up, or look after a set (``sweep``)."""
 
@@ -197,6 +206,16 @@ def key_of(op: data.View, is_reversed: Value) -> Value:
     return Cat(Mux(is_reversed, Cat(destination, source), Cat(source, destination)), op.ipv6)
 
 
+def ended_of(record: data.View, held: data.View, reason: Value, ended: data.View) -> list:
+    """Statements that fill ``ended`` from what is kept of an attempt, and why it is over."""
+    return [
+        ended.record.eq(record),
+        ended.reason.eq(reason),
+        ended.congestion.eq(held.congestion),
+        ended.window_zero.eq(~held.window.any()),
+    ]
+
+
 def enter(op: data.View, key: Value, is_reversed: Value, record: data.View) -> list:
     """Statements that make ``record`` the attempt that the SYN of ``op`` begins."""
     return [
@@ -232,13 +251,22 @@ def held_of(meta: PacketMeta, held: data.View) -> list:
     ]  # fmt: skip
 
 
+def ends_of(record: data.View) -> tuple[data.View, data.View]:
+    """The originator's end of an attempt, and the other."""
+    low, high = record.key.low.as_value(), record.key.high.as_value()
+    source, destination = Mux(record.reversed, high, low), Mux(record.reversed, low, high)
+    return data.View(End, source), data.View(End, destination)
+
+
+def syn_flags(congestion: Value) -> Value:
+    """The TCP flags of a SYN that was held."""
+    return Cat(Const(0b000010, 6), congestion)
+
+
 def restored(record: data.View, held: data.View, reason: Value, meta: PacketMeta) -> list:
     """Statements that make ``meta``, which is 0, that of the held SYN again, with what came of it."""
     headers = meta.headers
-    source, destination = (
-        Mux(record.reversed, record.key[a].as_value(), record.key[b].as_value())
-        for a, b in (("high", "low"), ("low", "high"))
-    )
+    source, destination = ends_of(record)
     length = Signal(LENGTH_BITS, name="restored_length")
     return [
         length.eq(held.length + 1),
@@ -251,13 +279,13 @@ def restored(record: data.View, held: data.View, reason: Value, meta: PacketMeta
         meta.info.port.eq(record.port),
         headers.eth_type.eq(Mux(record.key.ipv6, IPV6_ETHERTYPE, IPV4_ETHERTYPE)),
         headers.ip_version.eq(Mux(record.key.ipv6, 2, 1)),
-        headers.source.eq(source[16:]),
-        headers.destination.eq(destination[16:]),
-        headers.source_port.eq(source[:16]),
-        headers.destination_port.eq(destination[:16]),
+        headers.source.eq(source.address),
+        headers.destination.eq(destination.address),
+        headers.source_port.eq(source.port),
+        headers.destination_port.eq(destination.port),
         headers.protocol.eq(TCP_PROTOCOL),
         headers.ip_length.eq(record.ip_length),
-        headers.tcp_flags.eq(Cat(Const(0b000010, 6), held.congestion)),
+        headers.tcp_flags.eq(syn_flags(held.congestion)),
         headers.tcp_sequence.eq(record.sequence),
         headers.tcp_acknowledgment.eq(held.acknowledgment),
         headers.tcp_window.eq(held.window),

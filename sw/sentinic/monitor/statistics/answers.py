@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
+from sentinic.driver.reports import are_reports as any_reports
 from sentinic.driver.ring import Bytes, Descriptors
 from sentinic.driver.rules import Encoded
 from sentinic.driver.statistics import Statistics, are_reports, read_reports
@@ -43,12 +44,12 @@ class Answers:
 
     def take(self, descriptors: Descriptors, data: Bytes) -> None:
         """Use what a ring delivered; ``data`` is its data ring."""
-        reports = are_reports(descriptors)
+        reports = are_reports(descriptors, data)
         if reports.any():
             self.collector.take(read_reports(descriptors[reports], data))
             descriptors = descriptors[~reports]
         if self.plan.software_rules:
-            self.counter.take(descriptors, data)
+            self.counter.take(descriptors[~any_reports(descriptors)], data)
 
     def stop(self) -> None:
         """Have the card report all it has: its rings hold the last reports then."""
