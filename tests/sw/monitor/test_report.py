@@ -266,6 +266,29 @@ def test_that_the_page_is_of_ring_0_is_said_when_other_rings_got_frames() -> Non
     assert "of ring 0 alone" not in words(render_report(summary_of(4, rings=[ring, others[1]]), None))
 
 
+ATTEMPTS = {
+    "attempts": 1000, "again": 41, "answered": 310, "refused": 20, "interrupted": 3, "superseded": 7, "expired": 640,
+    "evicted": 20, "recorded": 660, "unreported": 7, "state_avoided": 647, "packets_avoided": 701,
+}  # fmt: skip
+
+
+def test_what_became_of_attempts_is_told_with_what_the_host_was_spared() -> None:
+    page = render_report(summary_of(5, syn_offload=ATTEMPTS), None)
+    text = words(page)
+    assert "1000 attempts seen; 690 without an answer" in text.replace("1 000", "1000").replace("1,000", "1000")
+    assert "kept no state for 647 connections; 701 packets never reached the host" in text
+    assert "41 sent again, 660 told of in records" in text
+    assert "7 attempts were not reported." in text
+    for name in ("answered", "refused", "interrupted", "superseded", "expired", "evicted"):
+        assert line(page, name)[-1] == str(ATTEMPTS[name])
+
+
+def test_without_attempts_on_the_card_there_is_no_section_of_them() -> None:
+    assert "attempts" not in words(render_report(summary_of(5, syn_offload=None), None))
+    none = dict.fromkeys(ATTEMPTS, 0)
+    assert "No attempt was seen" in words(render_report(summary_of(5, syn_offload=none), None))
+
+
 def test_hostile_strings_stay_text() -> None:
     hostile = {"name": HOSTILE, "format": HOSTILE, "frames": 1, "bytes": 1, "backwards": 2, "outside": 3, "clamped": 1}
     ring = summary_of()["rings"][0] | {"name": HOSTILE}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentinic.monitor.report import accounting, card, network, overview, statistics
+from sentinic.monitor.report import accounting, attempts, card, network, overview, statistics
 from sentinic.monitor.report.text import escape
 from sentinic.run.files import write_whole
 
@@ -39,6 +39,7 @@ def render_report(summary: dict[str, Any], rows: npt.NDArray[np.void] | None) ->
         network.states(rows),
         overview.sizes(summary),
         statistics.rules(summary),
+        attempts.syn_offload(summary),
         accounting.fates(summary),
         accounting.findings(summary),
         card.blocks(summary),
