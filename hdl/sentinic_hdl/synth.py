@@ -42,7 +42,7 @@ _XILINX_CELLS = {
     **dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE"), ("flip_flops", 1)),
     **{
         name: ("luts", n)
-        for name, n in (("RAM32M", 4), ("RAM64M", 4), ("RAM32X1D", 2), ("RAM64X1D", 2), ("RAM32M16", 8))
+        for name, n in (("RAM32M", 4), ("RAM64M", 4), ("RAM32X1D", 2), ("RAM64X1D", 2), ("RAM32M16", 8), ("RAM64M8", 8))
     },
     "RAMB36E2": ("block_rams", 2),
     "RAMB18E2": ("block_rams", 1),
@@ -157,7 +157,9 @@ def count_blocks(
 
     blocks: dict[str, dict[str, int]] = {}
     for name, cell in modules[top]["cells"].items():
-        block = name.split("$")[0] if cell["type"] in modules else "shared"
+        # The netlist also has the library's cells as modules, empty ones.
+        own = cell["type"] in modules and cell["type"] not in cells
+        block = name.split("$")[0] if own else "shared"
         add(blocks.setdefault(block, {}), of(cell["type"]))
     total: dict[str, int] = {}
     for block in blocks.values():
@@ -263,7 +265,7 @@ def synthesise_xilinx(profile: Profile, out: Path) -> Figures:
     """Utilisation only: the open tools have no timing for UltraScale+."""
     source, netlist = out / "card.il", out / "card.json"
     source.write_text(place_memories(emit.to_rtlil(Card(profile), "card"), ultra_rams=True))
-    _say("yosys for UltraScale+: utilisation")
+    _say("yosys for UltraScale+: utilisation, block by block (some ten minutes)")
     (out / "card.ys").write_text(_XILINX)
     run([YOSYS, "-t", "-s", "card.ys"], out / "yosys.log")
     _check_block_rams(source, netlist)
