@@ -58,7 +58,8 @@ class Queue(wiring.Component):
             return m
 
         item = Cat(self.i.payload, Const(0, width * parts - size))
-        writing, reading = Signal(range(parts)), Signal(range(parts))
+        writing = Signal(range(parts))
+        reading = Signal(range(parts))
         # What came of an item stays where it is: the next part pushes it on.
         held = Signal(width * parts)
         m.d.comb += [
