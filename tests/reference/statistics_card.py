@@ -177,6 +177,9 @@ class StatisticsModel:
         if record is None:
             if len(table) >= self.capacity:
                 (victim, _), old = next(iter(table.items()))
+                if old.fresh and self._full and self._is_cumulative(victim):
+                    self._lose(number, 1, wire_length(frame))
+                    return None
                 table.popitem(last=False)
                 if old.fresh:
                     self._report(victim, _, old, EVICTED)
@@ -200,12 +203,14 @@ class StatisticsModel:
 
     def _sweep(self, number: int, reason: ReportFlag, *, forget: bool = False) -> None:
         table = self.tables[number // self.shared]
-        cumulative = number in self.rules and bool(self.rules[number].flags & 2)
+        lasting = self._is_cumulative(number) and not forget
         for rule, key in [item for item in table if item[0] == number]:
             record = table[rule, key]
+            if record.fresh and lasting and self._full:
+                continue
             if record.fresh:
                 self._report(number, key, record, reason)
-            if cumulative and not forget:
+            if lasting:
                 record.fresh = False
             else:
                 del table[rule, key]
@@ -216,12 +221,23 @@ class StatisticsModel:
 
     def _report(self, number: int, key: int, record: Record, reason: ReportFlag) -> None:
         flags = reason | (REVERSED if record.reversed else 0)
-        if self.room is not None and len(self.groups) >= self.room:
-            lost = self.lost.setdefault(number, [0, 0])
-            lost[0] += record.packets
-            lost[1] += record.bytes
-            return
-        self._queue(number, flags, self.rules[number].generation, key, record)
+        if self._full:
+            self._lose(number, record.packets, record.bytes)
+        else:
+            self._queue(number, flags, self.rules[number].generation, key, record)
+
+    @property
+    def _full(self) -> bool:
+        """There is no room for another report."""
+        return self.room is not None and len(self.groups) >= self.room
+
+    def _is_cumulative(self, number: int) -> bool:
+        return number in self.rules and bool(self.rules[number].flags & 2)
+
+    def _lose(self, number: int, packets: int, octets: int) -> None:
+        lost = self.lost.setdefault(number, [0, 0])
+        lost[0] += packets
+        lost[1] += octets
 
     def _queue(self, number: int, flags: int, generation: int, key: int, record: Record) -> None:
         history = sum(code << 4 * n for n, code in enumerate(record.history[:8]))

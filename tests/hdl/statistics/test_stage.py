@@ -11,7 +11,8 @@ from amaranth.sim import Simulator
 from sentinic.abi.profiles import BOARD, Profile
 from sentinic.abi.registers import STATISTICS
 from sentinic.abi.statistics import FIELD_WORDS, ReportFlag, field
-from sentinic_hdl.stages.statistics import Statistics
+from sentinic_hdl.stages.statistics import Statistics, unit
+from sentinic_hdl.stages.statistics.folded import unit as folded
 from tests.hdl.simulation import deep_expressions, read_register, write_register
 
 # A component that refuses its parameters is never elaborated.
@@ -244,6 +245,53 @@ def test_what_finds_no_room_is_in_the_overflow_and_nothing_waits(profile: Profil
     assert overflow
     assert sum(report["packets"] for report in bench.reports) == 150
     assert sum(report["bytes"] for report in bench.reports) == 150 * 60
+
+
+@pytest.mark.parametrize("hosts", [6, 40])
+def test_a_cumulative_rule_counts_nothing_twice_whatever_finds_no_room(
+    profile: Profile, hosts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups are told in part, and then may not leave untold: who wants their place goes into the overflow instead."""
+    monkeypatch.setattr(unit, "ENDURANCE", 100)
+    monkeypatch.setattr(folded, "ENDURANCE", 100)
+    bench = Bench(profile, seed=8, lossless=False)
+    packets = random_packets(hosts, 400, hosts)
+
+    async def drive(ctx):
+        await bench.set_rule(ctx, 0, Rule({}, ones("source"), interval=700, cumulative=True))
+        await bench.rest(ctx)
+        for at in range(0, len(packets), 100):  # the host reads all, then nothing
+            bench.slow = at // 100 % 2
+            await bench.send(ctx, packets[at : at + 100])
+            await ctx.tick().repeat(200)
+        bench.slow = 0
+        await ctx.tick().repeat(300)
+        await bench.remove(ctx, 0)
+        await ctx.tick().repeat(300)
+
+    bench.run(drive)
+    assert len(bench.out) == len(packets)
+    told: Counter[int] = Counter()
+    octets = overflow = 0
+    before: dict[int, tuple[int, int, int]] = {}
+    for report in bench.reports:
+        if report["flags"] & ReportFlag.OVERFLOW:
+            overflow += report["packets"]
+            octets += report["bytes"]
+            continue
+        key, first = report["key"] >> field("source").lsb, report["first"]
+        # What goes on counts what was told before once more.
+        _, old_packets, old_octets = before.get(key, (0, 0, 0)) if before.get(key, (0,))[0] == first else (0, 0, 0)
+        told[key] += report["packets"] - old_packets
+        octets += report["bytes"] - old_octets
+        before[key] = (first, report["packets"], report["bytes"])
+    wanted = Counter(packet.source for packet in packets)
+    assert overflow > 0 or hosts == 6
+    assert told.total() + overflow == len(packets)
+    assert octets == sum(packet.length for packet in packets)
+    assert all(told[key] <= wanted[key] for key in told)
+    if not overflow:
+        assert told == wanted, "all of them stayed in the table, so all is told in the end"
 
 
 def test_intervals_are_those_of_the_clock_and_their_sums_exact(profile: Profile) -> None:

@@ -58,6 +58,9 @@ def outcome_shape(rules: int) -> data.StructLayout:
             "report": 1,
             "stale": 1,
             "reversed": 1,
+            "turned_away": 1,  # not counted: its record would take the place of one that must stay
+            "rule": range(max(2, rules)),  # the packet's, and its length
+            "length": 16,
             "record": record_shape(rules),
             "packets_crossed": 1,
             "bytes_crossed": 1,
@@ -73,6 +76,10 @@ class Table(wiring.Component):
     A set holds its records in the order of their last use.  A packet's record comes to the front of its set; when it is
     new and the set full, the last one leaves and is reported.  Sets in flight are forwarded: a set read in this cycle
     may have been changed by the two counts before.
+
+    A cumulative rule's record has been reported in part when it leaves, so what of it finds no room for a report cannot
+    be told as a number that is missing.  While there is no ``room``, such a record is reported later, and a packet that
+    wants its place is turned away.
 
     Latency four cycles from ``i`` to ``o``.
 
@@ -90,6 +97,7 @@ class Table(wiring.Component):
     final: of each rule; its records are to be reported and forgotten
     threshold_packets, threshold_bytes: of the rule being counted two cycles after ``i``, 0 for none
     threshold_rule: whose thresholds are wanted
+    room: what is counted in the next cycles finds room for its report
     o: what came of it
     live: records in the table
     clearing: after reset; ``i`` must wait
@@ -110,6 +118,7 @@ class Table(wiring.Component):
                 "threshold_rule": Out(range(max(2, rules))),
                 "threshold_packets": In(PACKETS_BITS),
                 "threshold_bytes": In(BYTES_BITS),
+                "room": In(1, init=1),
                 "o": Out(outcome_shape(rules)),
                 "live": Out(range(sets * ways + 1)),
                 "clearing": Out(1, init=1),
@@ -176,7 +185,7 @@ class Table(wiring.Component):
                 threshold_packets, threshold_bytes,
             )  # fmt: skip
             m.d.sync += [written_set.eq(self._new_set), written_index.eq(index3), self._place_before.eq(self._place)]
-            m.d.sync += self._sweep_before.eq(count3.sweep)
+            m.d.sync += self._unmoved_before.eq(count3.sweep | self._turned_away)
 
         # After reset the memory holds what it held before.
         cleared = Signal(index_bits)
@@ -192,10 +201,10 @@ class Table(wiring.Component):
     def _moved(self, m, same, after, equal):
         """Which records have this count's key, when the count before it changed the same set since it was read."""
         ways = self._ways
-        self._place_before, self._sweep_before = Signal(range(ways)), Signal()
+        self._place_before, self._unmoved_before = Signal(range(ways)), Signal()
         moved = Signal(ways)
         shifted = Cat(equal, *(Mux(way <= self._place_before, same[way - 1], same[way]) for way in range(1, ways)))
-        m.d.comb += moved.eq(Mux(after & ~self._sweep_before, shifted, same))
+        m.d.comb += moved.eq(Mux(after & ~self._unmoved_before, shifted, same))
         return moved
 
     def _count(self, m, count, old_value, same, threshold_packets, threshold_bytes):
@@ -227,6 +236,8 @@ class Table(wiring.Component):
 
         old = Signal(record_layout)
         old_stale, hit, going_on, lasting = Signal(), Signal(), Signal(), Signal()
+        held, waits = Signal(), Signal()
+        self._turned_away = turned_away = Signal()
         for way in range(ways):
             with m.If(place == way):
                 m.d.comb += [old.eq(old_set[way]), old_stale.eq(stale[way])]
@@ -236,6 +247,9 @@ class Table(wiring.Component):
             hit.eq(any_hit),
             lasting.eq(self.cumulative.bit_select(old_rule, 1) & ~self.final.bit_select(old_rule, 1)),
             going_on.eq(hit & (~old_stale | lasting)),
+            held.eq(~self.room & old.valid & old.fresh & self.cumulative.bit_select(old_rule, 1)),
+            waits.eq(held & old_stale & lasting & (hit | count.sweep)),
+            turned_away.eq(held & ~hit & ~count.sweep),
         ]
 
         new, swept = Signal(record_layout), Signal(record_layout)
@@ -258,7 +272,7 @@ class Table(wiring.Component):
             new.last.eq(count.timestamp),
             swept.eq(old),
             swept.valid.eq(old.valid & (~old_stale | lasting)),
-            swept.fresh.eq(old.fresh & ~old_stale),
+            swept.fresh.eq(old.fresh & (~old_stale | waits)),
         ]
         with m.If(old_stale):
             m.d.comb += swept.epoch.eq(self.epochs[old_rule] if rules > 1 else self.epochs[0])
@@ -268,23 +282,26 @@ class Table(wiring.Component):
             kept = old_set[way]
             before = old_set[way - 1] if way else new
             m.d.comb += new_set[way].eq(
-                Mux(count.sweep, Mux(place == way, swept, kept), Mux(place >= way, before, kept))
+                Mux(count.sweep, Mux(place == way, swept, kept), Mux((place >= way) & ~turned_away, before, kept))
             )
 
         out = self.o
         m.d.sync += [
             out.sweep.eq(count.sweep),
             out.more.eq((stale & (stale - 1)).any()),
-            out.report.eq(old.valid & old.fresh & (old_stale | (~count.sweep & ~hit))),
+            out.report.eq(old.valid & old.fresh & (old_stale | (~count.sweep & ~hit)) & ~waits & ~turned_away),
+            out.turned_away.eq(turned_away),
+            out.rule.eq(count.rule),
+            out.length.eq(count.length),
             out.stale.eq(old_stale),
             out.reversed.eq(count.reversed ^ from_other_end),
             out.record.eq(old),
             out.packets_crossed.eq(
-                ~count.sweep & (threshold_packets != 0) & (base_packets < threshold_packets)
+                ~count.sweep & ~turned_away & (threshold_packets != 0) & (base_packets < threshold_packets)
                 & (new.packets >= threshold_packets)
             ),
             out.bytes_crossed.eq(
-                ~count.sweep & (threshold_bytes != 0) & (base_bytes < threshold_bytes)
+                ~count.sweep & ~turned_away & (threshold_bytes != 0) & (base_bytes < threshold_bytes)
                 & (new.bytes >= threshold_bytes)
             ),
             out.packets.eq(new.packets),

@@ -281,6 +281,7 @@ class Unit(wiring.Component):
         # Samples in flight, and those that come before a register each way has told of it.
         margin = LATENCY + 4
         m.d.sync += self.room.eq(queue.level < QUEUE - margin - 2)
+        m.d.comb += table.room.eq(self.room | self.lossless)
 
         # What finds no room.
         lost_packets = Signal(data.ArrayLayout(PACKETS_BITS, rules))
@@ -305,6 +306,14 @@ class Unit(wiring.Component):
                         lost_packets[n].eq(lost_packets[n] + outcome.record.packets),
                         lost_bytes[n].eq(lost_bytes[n] + outcome.record.bytes),
                         lost_generation[n].eq(group.generation),
+                    ]
+        with m.Elif(outcome.valid & outcome.turned_away):
+            for n in range(rules):
+                with m.If(outcome.rule == n):
+                    m.d.sync += [
+                        lost_packets[n].eq(lost_packets[n] + 1),
+                        lost_bytes[n].eq(lost_bytes[n] + outcome.length),
+                        lost_generation[n].eq(self._fresh[n]),
                     ]
         with m.Elif(self._swept & lost.any() & ~offered & queue.w_rdy):
             m.d.comb += [queue.w_data.eq(overflow), queue.w_en.eq(1)]

@@ -80,7 +80,8 @@ class FoldedTable(wiring.Component):
     """Counts packets by key as :class:`sentinic_hdl.stages.statistics.table.Table` does, six cycles a packet.
 
     Of the two records of a set the one used last stays longer.  Looking at a record of a sweep takes four cycles.
-    A record that is to be reported waits in the table until it is taken.
+    A record that is to be reported waits in the table until it is taken.  One of a cumulative rule is reported later
+    while there is no ``room``, and a packet that wants its place is turned away, as there.
 
     Parameters
     ----------
@@ -96,7 +97,10 @@ class FoldedTable(wiring.Component):
     cumulative: of each rule; its stale records go on counting unless ``final``
     final: of each rule; its records are to be reported and forgotten
     threshold_rule, threshold_packets, threshold_bytes: thresholds are those of that rule, 0 for none
+    room: ``left`` finds room
     left: what is to be reported
+    turned_away: of the packet ``counted``: it was not
+    length: of that packet
     counted: in this cycle a packet has been counted; ``crossed`` tells what came of it
     counting: a packet is under way
     idle: nothing is
@@ -120,7 +124,10 @@ class FoldedTable(wiring.Component):
                 "threshold_rule": Out(range(max(2, rules))),
                 "threshold_packets": In(PACKETS_BITS),
                 "threshold_bytes": In(BYTES_BITS),
+                "room": In(1, init=1),
                 "left": Out(stream.Signature(left_shape(rules))),
+                "turned_away": Out(1),
+                "length": Out(16),
                 "counted": Out(1),
                 "crossed": Out(Crossed),
                 "counting": Out(1),
@@ -152,6 +159,8 @@ class FoldedTable(wiring.Component):
         live, old, alike = Signal(2), Signal(2), Signal(data.ArrayLayout(FIELD_WORDS + 1, 2))
         fresh, ages = Signal(2), Signal(2)
         leaves = Signal()  # what the state LEAVE is to report: known before it is read anew
+        may_wait, kept, away, untold = Signal(), Signal(), Signal(), Signal()
+        spared, enduring = Signal(2), Signal(2)
         way, chosen, sweeping = Signal(), Signal(range(records)), Signal()
         hit, hits = Signal(), Signal(2)
         is_stale, going_on, removed = Signal(), Signal(), Signal()
@@ -170,6 +179,7 @@ class FoldedTable(wiring.Component):
             self.left.p.stale.eq(is_stale),
             self.left.p.swept.eq(sweeping),
             self.threshold_rule.eq(count.rule),
+            self.length.eq(count.length),
         ]
 
         def look(number: int) -> list:
@@ -180,6 +190,8 @@ class FoldedTable(wiring.Component):
                 fresh[number].eq(state.valid & state.fresh),
                 old[number].eq(stale),
                 ages[number].eq(state.age),
+                spared[number].eq(self.cumulative.bit_select(rule, 1)),
+                enduring[number].eq(lasting.bit_select(rule, 1)),
                 alike[number].eq(Cat(*same, rule == count.rule)),
             ]
 
@@ -198,7 +210,13 @@ class FoldedTable(wiring.Component):
                 with m.If(self.i.valid):
                     m.d.sync += count.eq(self.i.payload)
             with m.State("FIRST"):
-                m.d.sync += [*look(0), is_stale.eq(stale), hit.eq(0), leaves.eq(state.valid & state.fresh & stale)]
+                m.d.sync += [
+                    *look(0),
+                    is_stale.eq(stale),
+                    hit.eq(0),
+                    leaves.eq(state.valid & state.fresh & stale),
+                    may_wait.eq(lasting.bit_select(rule, 1)),
+                ]
                 with m.If(sweeping):
                     m.next = "LEAVE"
                 with m.Else():
@@ -222,12 +240,19 @@ class FoldedTable(wiring.Component):
                     hit.eq(hits.any()),
                     is_stale.eq(old.bit_select(way, 1)),
                     leaves.eq(fresh.bit_select(way, 1) & (old.bit_select(way, 1) | ~hits.any())),
+                    may_wait.eq(Mux(hits.any(), enduring, spared).bit_select(way, 1)),
                     chosen.eq(place),
                 ]
                 m.next = "LEAVE"
             with m.State("LEAVE"):
-                m.d.comb += [self.left.valid.eq(leaves), going_on.eq(hit & (~is_stale | its_lasting))]
+                m.d.comb += [
+                    kept.eq(leaves & may_wait & ~self.room),
+                    self.left.valid.eq(leaves & ~kept),
+                    going_on.eq(hit & (~is_stale | its_lasting)),
+                ]
                 m.d.sync += [
+                    untold.eq(kept),
+                    away.eq(kept & ~sweeping & ~hit),
                     packets.eq(Mux(going_on, record.packets, 0) + 1),
                     octets.eq(Mux(going_on, record.bytes, 0) + count.length),
                     below.eq(~going_on | (record.bytes < self.threshold_bytes)),
@@ -244,7 +269,12 @@ class FoldedTable(wiring.Component):
                         m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += [place.eq(chosen), fetch.eq(1)]
-                m.d.comb += [write_state.en.eq(1), write.en.eq(~sweeping), self.counted.eq(~sweeping)]
+                m.d.comb += [
+                    write_state.en.eq(~away),
+                    write.en.eq(~sweeping & ~away),
+                    self.counted.eq(~sweeping),
+                    self.turned_away.eq(away),
+                ]
                 m.d.sync += self.live.eq(self.live + (~sweeping & ~state.valid) - removed)
                 m.next = "IDLE"
 
@@ -256,7 +286,7 @@ class FoldedTable(wiring.Component):
         m.d.comb += [
             of_packets.eq((packets == self.threshold_packets) & self.threshold_packets.any()),
             of_bytes.eq(below & (octets >= self.threshold_bytes) & self.threshold_bytes.any()),
-            self.crossed.any.eq(of_packets | of_bytes),
+            self.crossed.any.eq((of_packets | of_bytes) & ~away),
             self.crossed.of_bytes.eq(~of_packets),
             self.crossed.value.eq(Mux(of_packets, packets, octets)),
         ]
@@ -274,7 +304,7 @@ class FoldedTable(wiring.Component):
             write.data.last.eq(count.timestamp),
             write.data.history.eq(new_history),
             w_state.valid.eq(~removed),
-            w_state.fresh.eq(~sweeping),
+            w_state.fresh.eq(~sweeping | untold),
             w_state.epoch.eq(self.epochs[Mux(sweeping, rule, count.rule)] if rules > 1 else self.epochs[0]),
             w_state.age.eq(Mux(sweeping, state.age, Mux(chosen[0], ~ages[0], ages[1]))),
             w_state.seen.eq(Mux(sweeping, seen, new_seen)),

@@ -215,12 +215,20 @@ class FoldedUnit(wiring.Component):
             entry.generation.eq(Mux(left.stale, generations[rule], fresh[rule])),
         ]
         m.d.sync += [
-            losing.eq(table.left.valid & ~queue.w_rdy & ~self.lossless),
+            losing.eq((table.left.valid & ~queue.w_rdy & ~self.lossless) | table.turned_away),
             loss_rule.eq(rule),
             loss.packets.eq(left.record.packets),
             loss.bytes.eq(left.record.bytes),
             loss.generation.eq(entry.generation),
         ]
+        with m.If(table.turned_away):
+            m.d.sync += [
+                loss_rule.eq(table.threshold_rule),
+                loss.packets.eq(1),
+                loss.bytes.eq(table.length),
+                loss.generation.eq(fresh[table.threshold_rule]),
+            ]
+        m.d.comb += table.room.eq(queue.w_rdy | self.lossless)
         m.d.comb += table.left.ready.eq(queue.w_rdy | ~self.lossless)
         with m.If(losing):
             m.d.sync += lost.bit_select(loss_rule, 1).eq(1)
