@@ -147,6 +147,8 @@ def conserving(dut) -> Bench:
     cell, inside, packets = Signal(2), Signal(), Signal(3)
     m.d.comb += cell.eq(AnyConst(2))
     comes, goes = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+    # Each error takes its quote along, and nothing else does.
+    bench.check((dut.quotes.valid & dut.quotes.ready) == (comes & dut.i.p.headers.quotes_tcp))
     with m.If(comes & (dut.i.p.cell == cell)):
         m.d.sync += inside.eq(1)
     with m.Elif(goes & (dut.o.p.cell == cell)):
@@ -191,8 +193,17 @@ def test_what_goes_into_the_stage_comes_out_once_for_so_many_cycles(tmp_path: Pa
         ("(moves & ~(giving & passing_on))", "moves"),
         ("passing.eq((~giving & ~passing_on) | (moves", "passing.eq((~giving & ~passing_on) | (self.o.ready"),
         ("write.en.eq(step & here.hold)", "write.en.eq(step & here.hold & ~here.give)"),
+        ("room & ~gap & known),\n            self.i", "room & ~gap),\n            self.i"),
+        ("room & ~gap) & known)", "room & ~gap))"),
     ],
-    ids=["passes what it holds", "forgets what comes behind", "does not wait for records", "holds the one before"],
+    ids=[
+        "passes what it holds",
+        "forgets what comes behind",
+        "does not wait for records",
+        "holds the one before",
+        "takes an error twice",
+        "takes an error without its quote",
+    ],
 )
 def test_a_stage_that_loses_or_doubles_packets_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(around(mutant(stage.__name__, before, after)), tmp_path, cycles=CYCLES)
