@@ -274,6 +274,7 @@ class Card(wiring.Component):
             config.reports.eq(bank.extras[0]),
             config.crossings.eq(bank.extras[1]),
             config.attempts.eq(bank.extras[2]),
+            config.bare_plain.eq(bank.extras[3]),
         ]
         for name in (
             "descriptor_mask",

@@ -50,6 +50,7 @@ class ParsedHeaders(data.Struct):
     destination: 128
     protocol: 8  # the transport's number, past extension headers; 0 if not IP
     ip_length: 16  # header and payload
+    ip_length_is_rest: 1  # the IP header does not tell it (segmentation offload): what is left of the frame
     ip_id: 16
     ip_dscp: 6
     fragment: 2  # sentinic.abi.verdicts.Fragment

@@ -10,6 +10,8 @@ Decisions beyond the design, which gateware and this model share
   else filtered.
 - ``snap_length`` 1..63 counts as 64.  With 0 a packet takes no slot: its descriptor captures nothing, has no tag, and
   says in place of the slot's offset how many packets were lost before it.
+- A plain segment at a ring with ``bare_plain`` takes no slot either, unless there are losses to tell: the descriptor
+  then has its sequence number for the slot's offset, its acknowledgment number for the flow hash, and is not truncated.
 - ``malformed`` counts verdict ``MALFORMED``; it, ``extension_depth`` and the checksum counters count whatever the rings
   do.
 - A slot that does not fit before the data ring's end begins at its start.
@@ -66,6 +68,7 @@ class Ring:
     filter_verdicts: int = 0xFFFF
     sample: int = 1
     snap_length: int = 9600
+    bare_plain: bool = False
     spread_count: int = 0
     spread_index: int = 0
     descriptors: int = 0
@@ -88,8 +91,12 @@ class Ring:
             return False
         return self.spread_count <= 1 or (hash_ >> 16) * self.spread_count >> 16 == self.spread_index
 
+    def is_plain(self, frame: Frame, headers: Headers) -> bool:
+        """Whether the descriptor is to tell all of it, if nothing was lost before."""
+        return self.bare_plain and is_plain(frame, headers)
+
     def captured(self, frame: Frame) -> int:
-        """Bytes of a frame that this ring takes."""
+        """Bytes of a frame that this ring takes, if it takes any."""
         return min(len(frame.data), max(self.snap_length, 64)) if self.snap_length else 0
 
     def offer(self, frame: Frame, headers: Headers, hash_: int) -> str:
@@ -105,13 +112,19 @@ class Ring:
             self.lost += 1
             self.lost_since += 1
             return "lost"
-        captured = self.captured(frame)
+        plain = self.is_plain(frame, headers) and not self.lost_since
+        captured = 0 if plain else self.captured(frame)
         slot = build_slot(frame, headers, hash_, captured, self.lost_since)
         if self.data_bytes and self.head + len(slot) > self.data_bytes:
             self.head = 0
         number = len(self.records)
         phase = 1 if not self.descriptors else 1 - (number // self.descriptors & 1)
-        self.records.append(build_descriptor(frame, headers, hash_, captured, self.lost_since, self.head, phase))
+        record = (
+            build_plain(frame, headers, phase)
+            if plain
+            else build_descriptor(frame, headers, hash_, captured, self.lost_since, self.head, phase)
+        )
+        self.records.append(record)
         self.slots.append((self.head, slot))
         self.head += len(slot)
         self.lost_since = 0
@@ -277,15 +290,57 @@ def build_descriptor(
     )
 
 
+def is_plain(frame: Frame, headers: Headers) -> bool:
+    """A TCP segment of which a descriptor can tell all: whole, clean, no header but Ethernet's, IP's and TCP's."""
+    ends = {1: 14 + 20, 2: 14 + 40}
+    return bool(
+        headers.has_tcp
+        and headers.verdict == Verdict.CLEAN
+        and headers.transport_offset == ends[headers.ip_version]
+        and not headers.ip_length_is_rest
+        and wire_length(frame) == len(frame.data)
+    )
+
+
+def build_plain(frame: Frame, headers: Headers, phase: int) -> bytes:
+    """The descriptor of a plain segment, in place of :func:`build_descriptor`'s."""
+    data_offset = (headers.payload_offset - headers.transport_offset) // 4
+    status = (
+        phase
+        | frame.port << 1
+        | headers.ip_version << 3
+        | Checksum.GOOD << 8
+        | 1 << 23
+        | data_offset << 24
+        | (headers.tcp_window == 0) << 28
+    )
+    return struct.pack(
+        "<Q16s16sHHIIHHHBBI",
+        frame.timestamp,
+        headers.source.to_bytes(16, "big"),
+        headers.destination.to_bytes(16, "big"),
+        headers.source_port,
+        headers.destination_port,
+        headers.tcp_sequence,
+        headers.tcp_acknowledgment,
+        len(frame.data),
+        0,
+        headers.ip_length,
+        6,
+        headers.tcp_flags,
+        status,
+    )
+
+
 def wire_length(frame: Frame) -> int:
     """As ingress takes it: at least the bytes that came."""
     return max(frame.wire_length or 0, len(frame.data))
 
 
 def records_of_capture(
-    frames: Iterable[Frame], *, key: int = TEST_KEY
+    frames: Iterable[Frame], *, key: int = TEST_KEY, bare_plain: bool = False
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
     """All descriptors and the data ring of one ring that takes everything and never wraps."""
-    card = ReferenceCard(key=key)
+    card = ReferenceCard([Ring(bare_plain=bare_plain)], key=key)
     card.run(frames)
     return card.rings[0].delivered, card.rings[0].data_ring

@@ -88,6 +88,7 @@ class Headers:
     destination: int = 0
     protocol: int = 0
     ip_length: int = 0
+    ip_length_is_rest: int = 0
     ip_id: int = 0
     ip_dscp: int = 0
     fragment: int = Fragment.WHOLE
@@ -211,6 +212,7 @@ def _ipv4(h: Headers, frame: bytes, at: int, cut: bool) -> None:
     h.source = 0xFFFF << 32 | unpack_from(">I", frame, at + 12)[0]
     h.destination = 0xFFFF << 32 | unpack_from(">I", frame, at + 16)[0]
     h.ip_length = total if total else min(left, 65535)
+    h.ip_length_is_rest = int(not total)
     offset = flags & 0x1FFF
     if offset:
         h.fragment = Fragment.LATER
@@ -249,6 +251,7 @@ def _ipv6(h: Headers, frame: bytes, at: int, cut: bool) -> None:
     h.destination = int.from_bytes(frame[at + 24 : at + 40], "big")
     if payload == 0 and h.protocol in (6, 17):
         h.ip_length = min(left, 65535)  # segmentation offload
+        h.ip_length_is_rest = 1
     else:
         h.ip_length = min(40 + payload, 65535)
     if h.ip_length > left:

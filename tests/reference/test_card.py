@@ -4,8 +4,10 @@ import struct
 
 import numpy as np
 import pytest
-from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.contrib.mpls import MPLS
+from scapy.layers.inet import IP, TCP, UDP, IPOption_NOP
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.l2 import LLC, SNAP, Dot1Q, Dot3, Ether
 
 from sentinic.abi.counters import FATES, counter_names
 from sentinic.abi.profiles import WIDE
@@ -147,6 +149,62 @@ def test_a_ring_of_descriptors_only_takes_no_bytes_and_tells_its_losses_in_place
     assert second[60:] == struct.pack("<I", 1 | 1 << 3 | 1 << 8 | 1 << 15 | 1 << 18 | 1 << 19)
     assert (ring.data_ring.size, card.counters["ring0.delivered_bytes"]) == (0, 0)
     assert conserved(card)
+
+
+PLAIN = {
+    "IPv4": bytes(
+        ETH / IP(src="192.0.2.1", dst="198.51.100.2") / TCP(seq=7, ack=9, window=0, options=[("NOP", 0)] * 4)
+    ),
+    "IPv6": bytes(ETH / IPv6(src="2001:db8::1", dst="2001:db8::2") / TCP(seq=2**32 - 1, window=512, flags="S") / b"hi"),
+}
+#: Whatever a descriptor would not tell, each alone.
+NOT_PLAIN = {
+    "VLAN tag": SEGMENT,
+    "IPv4 options": bytes(ETH / IP(options=[IPOption_NOP()] * 4) / TCP()),
+    "UDP": DATAGRAM,
+    "checksum": PLAIN["IPv4"][:-1] + b"\0",
+    "no length": bytes(ETH / IP(len=0) / TCP()),
+    "fragment": bytes(ETH / IP(flags="MF") / TCP() / bytes(8)),
+    "LLC": bytes(Dot3(src="02::1", dst="02::2") / LLC() / SNAP(OUI=0, code=0x0800) / IP() / TCP()),
+    "extension": bytes(ETH / IPv6() / IPv6ExtHdrDestOpt() / TCP()),
+    "label": bytes(ETH / MPLS(s=1) / IP() / TCP()),
+}
+
+
+def test_a_plain_segments_descriptor_holds_these_bytes():
+    ring = Ring(bare_plain=True)
+    ReferenceCard([ring], key=0).run([Frame(PLAIN["IPv4"], 1, port=1), Frame(PLAIN["IPv6"], 2)])
+    first, second = ring.records
+    assert first == bytes.fromhex(
+        "0100000000000000"
+        "00000000000000000000ffffc0000201"
+        "00000000000000000000ffffc6336402"
+        "1400 5000 07000000 09000000 3a00 0000 2c00 06 02"
+    ) + struct.pack("<I", 1 | 1 << 1 | 1 << 3 | 1 << 8 | 1 << 23 | (6 | 1 << 4) << 24)
+    assert second == bytes.fromhex(
+        "0200000000000000"
+        "20010db8000000000000000000000001"
+        "20010db8000000000000000000000002"
+        "1400 5000 ffffffff 00000000 4c00 0000 3e00 06 02"
+    ) + struct.pack("<I", 1 | 2 << 3 | 1 << 8 | 1 << 23 | 5 << 24)
+    assert ring.data_ring.size == 0
+
+
+@pytest.mark.parametrize("why", NOT_PLAIN)
+def test_what_a_descriptor_does_not_tell_keeps_its_slot(why):
+    ring = Ring(bare_plain=True)
+    ReferenceCard([ring]).run([Frame(NOT_PLAIN[why])])
+    assert ring.delivered["captured_length"].tolist() == [len(NOT_PLAIN[why])]
+
+
+def test_a_plain_segment_behind_a_loss_keeps_its_slot_and_tells_it():
+    ring = Ring(bare_plain=True, blocked=True)
+    card = ReferenceCard([ring])
+    card.run([Frame(PLAIN["IPv4"])] * 2)
+    ring.blocked = False
+    card.run([Frame(PLAIN["IPv4"])] * 2)
+    assert status_bits(ring.delivered["status"], "plain").tolist() == [0, 1]
+    assert status_bits(ring.delivered["status"], "loss").tolist() == [1, 0]
 
 
 def test_ingress_drops_by_reason():

@@ -215,6 +215,7 @@ class Folded(wiring.Component):
             hash.network.payload.source.eq(network.source),
             hash.network.payload.destination.eq(network.destination),
             hash.network.payload.ip_length.eq(ip_length),
+            hash.network.payload.ip_length_is_rest.eq(network.length_is_rest),
             hash.network.payload.network_offset.eq(Mux(network.has_offset, Cat(Const(0, 2), at) + ETHERNET_BYTES, 0)),
             hash.transport.valid.eq(transport_held),
             hash.transport.payload.eq(transport),

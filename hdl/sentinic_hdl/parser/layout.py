@@ -162,6 +162,7 @@ class NetworkFields(data.Struct):
     source: 128
     destination: 128
     ip_length: 16
+    ip_length_is_rest: 1
     network_offset: 8
 
 

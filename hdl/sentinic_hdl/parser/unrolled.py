@@ -154,6 +154,7 @@ class Unrolled(wiring.Component):
             self.network.payload.source.eq(network5.source),
             self.network.payload.destination.eq(network5.destination),
             self.network.payload.ip_length.eq(Mux(network5.ip_version != 0, bounds_step.ip_length, 0)),
+            self.network.payload.ip_length_is_rest.eq(network5.length_is_rest),
             self.network.payload.network_offset.eq(Mux(network5.has_offset, Cat(Const(0, 2), at5) + ETHERNET_BYTES, 0)),
         ]
         cursor = Signal(Cursor)

@@ -3,9 +3,9 @@
 from amaranth.hdl import Cat, Const, Mux, Signal, Value
 
 from sentinic.abi import tag as abi_tag
-from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
+from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM, PLAIN_TAG_WORDS
 from sentinic.abi.layout import ByteOrder, Record
-from sentinic.abi.verdicts import Kind
+from sentinic.abi.verdicts import Kind, Verdict
 
 #: 32-bit words of a slot that the tag may touch: the headroom, two VLAN tags and the addresses.
 TAGGED_WORDS = HEADROOM // 4 + 3 + 2
@@ -82,8 +82,30 @@ def tells_more(copy) -> Value:
 
 
 def tells_loss(copy) -> Value:
-    """This copy tells what its ring lost.  The headroom holds that or more news, and the next copy then tells."""
-    return ~is_report(copy) & (copy.bare | ~tells_more(copy))
+    """This copy tells what its ring lost.  There is room for that or for other news, and the next copy then tells."""
+    return ~is_report(copy) & ~copy.plain & (copy.bare | ~tells_more(copy))
+
+
+#: Where the transport header of a plain segment begins.
+_PLAIN_OFFSETS = (14 + 20, 14 + 40)
+
+
+def is_plain(meta) -> Value:
+    """A TCP segment of which a descriptor can tell all (``status.plain``), unless there are losses to tell.
+
+    Where the transport begins says that there are no tags, labels, options or extension headers before it.
+    """
+    headers = meta.headers
+    ipv4, ipv6 = _PLAIN_OFFSETS
+    return (
+        (meta.kind == Kind.PACKET)
+        & headers.has_tcp
+        & (headers.verdict == Verdict.CLEAN)
+        & (headers.transport_offset == Mux(headers.ip_version[1], ipv6, ipv4))
+        & ~headers.ip_length_is_rest
+        & (meta.info.wire_length == meta.info.length)
+        & ~meta.crossing.rules.any()
+    )
 
 
 def tag_words(copy):
@@ -178,6 +200,9 @@ def slot_words(copy, length: Value) -> list[Value]:
 def descriptor_bits(copy, length: Value) -> Value:
     """The 512 bits of a descriptor in memory order, with phase 0 and the kind as it stands."""
     meta, headers = copy.meta, copy.meta.headers
+    data_offset = (headers.payload_offset - headers.transport_offset)[2:6]
+    of_plain = {"data_offset": data_offset, "window_zero": headers.tcp_window == 0}
+    plain_words = Cat(Value.cast(of_plain[bits.name])[: bits.width] for bits in PLAIN_TAG_WORDS)
     status = pack_bits(
         "status",
         {
@@ -190,10 +215,11 @@ def descriptor_bits(copy, length: Value) -> Value:
             "vlan_count": headers.vlan_count,
             "mpls": headers.mpls_count.any(),
             "loss": copy.lost.any() & tells_loss(copy),
-            "truncated": meta.info.wire_length != copy.captured,
+            "truncated": (meta.info.wire_length != copy.captured) & ~copy.plain,
             "kind": meta.kind,
             "tcp": headers.has_tcp & ~copy.bare,
-            "tag_words": Mux(copy.bare, 0, length),
+            "plain": copy.plain,
+            "tag_words": Mux(copy.plain, plain_words, Mux(copy.bare, 0, length)),
         },
     )
     return pack(
@@ -204,8 +230,8 @@ def descriptor_bits(copy, length: Value) -> Value:
             "destination": headers.destination,
             "source_port": headers.source_port,
             "destination_port": headers.destination_port,
-            "offset": Mux(copy.bare, copy.lost, Cat(Const(0, 6), copy.slot)),
-            "flow_hash": headers.flow_hash,
+            "offset": Mux(copy.plain, headers.tcp_sequence, Mux(copy.bare, copy.lost, Cat(Const(0, 6), copy.slot))),
+            "flow_hash": Mux(copy.plain, headers.tcp_acknowledgment, headers.flow_hash),
             "wire_length": meta.info.wire_length,
             "captured_length": copy.captured,
             "ip_length": headers.ip_length,

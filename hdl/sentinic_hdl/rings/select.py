@@ -39,6 +39,7 @@ class Select(wiring.Component):
     goes without.  A report for which there is no ring is lost.
 
     A ring whose snap length is 0 when it is switched on gets descriptors only (``bare``): its packets take no slot.
+    Nor do plain segments (:func:`compose.is_plain`) at a ring that asks for it, behind which nothing is lost untold.
     A packet that a ring wants and that finds it full is lost to that ring alone.  When the DMA bus is behind
     (``congested``), the packet is lost to all, or waits if ``pause`` allows.
 
@@ -122,15 +123,18 @@ class Select(wiring.Component):
         ended = Signal()  # nothing is to be delivered
         unanswered = Signal()  # a SYN that was held in vain
         # How much of it each ring would take, and the room that needs, before it is known which ring that is.
-        taken_bytes, taken_slots, taken_bare = [], [], []
+        taken_bytes, taken_slots, taken_bare, taken_plain = [], [], [], []
+        plain = Signal()
+        m.d.comb += plain.eq(compose.is_plain(self.i.p))
         # Settled when the ring is switched on, so that a packet is never looked at as one kind and placed as the other.
         self._bare = [Signal(name=f"bare{n}") for n in rings]
         for n in rings:
             captured, slots = Signal(LENGTH_BITS, name=f"captured{n}"), Signal(9, name=f"slots{n}")
-            bare = Signal(name=f"taken_bare{n}")
+            bare, spare = Signal(name=f"taken_bare{n}"), Signal(name=f"taken_plain{n}")
             taken_bytes.append(captured)
             taken_slots.append(slots)
             taken_bare.append(bare)
+            taken_plain.append(spare)
             with m.If(self.rings[n].start):
                 m.d.sync += self._bare[n].eq(self.rings[n].snap_length == 0)
             snap, length = Signal(LENGTH_BITS, name=f"snap{n}"), Signal(LENGTH_BITS, name=f"length{n}")
@@ -143,10 +147,11 @@ class Select(wiring.Component):
                     captured.eq(length),
                     slots.eq(HEADROOM // SLOT_ALIGNMENT + ((length + SLOT_ALIGNMENT - 1) >> 6)),
                     bare.eq(self._bare[n]),
+                    spare.eq(plain & self.rings[n].bare_plain),
                 ]
                 with m.If(self._bare[n]):
                     m.d.sync += [captured.eq(0), slots.eq(0)]
-        wanted = taken_bytes, taken_slots, taken_bare
+        wanted = taken_bytes, taken_slots, taken_bare, taken_plain
         # A packet that waits here is not for a ring that was switched off meanwhile, nor for what it is switched on as.
         enabled = Cat(self.rings[n].enable for n in rings)
         here, crossed = Signal(profile.rings), Signal(profile.rings)
@@ -314,7 +319,10 @@ class Select(wiring.Component):
     def _place(self, m, meta, wanted, source, lost, decided):
         """Stage 3: give the copy its place in the data ring."""
         profile = self._profile
-        taken_bytes, taken_slots, taken_bare = wanted
+        taken_bytes, taken_slots, taken_bare, taken_plain = wanted
+        since = [Signal(32, name=f"lost_since{n}") for n in range(profile.rings)]
+        telling, untold = Signal(profile.rings), Signal(profile.rings)
+        plain = Signal()
         copy = Signal(copy_shape(profile))
         slots = Signal(9)
         placed = Signal()
@@ -324,16 +332,21 @@ class Select(wiring.Component):
             forward.eq(placed & (~self.o.valid | self.o.ready)),
         ]
         report, chosen = source["frame"], source["ring"]
+        m.d.comb += [
+            untold.eq(Cat(each.any() for each in since) & ~telling),
+            plain.eq(Array(taken_plain)[chosen] & ~untold.bit_select(chosen, 1)),
+        ]
         with m.If(source["ready"]):
             m.d.sync += placed.eq(source["valid"])
         with m.If(source["ready"] & source["valid"]):
             m.d.sync += [
                 copy.meta.eq(meta),
                 copy.ring.eq(chosen),
-                copy.captured.eq(Array(taken_bytes)[chosen]),
-                copy.bare.eq(Array(taken_bare)[chosen]),
+                copy.captured.eq(Mux(plain, 0, Array(taken_bytes)[chosen])),
+                copy.bare.eq(plain | Array(taken_bare)[chosen]),
+                copy.plain.eq(plain),
                 copy.last.eq(source["last"]),
-                slots.eq(Array(taken_slots)[chosen]),
+                slots.eq(Mux(plain, 0, Array(taken_slots)[chosen])),
             ]
             with m.If(source["report"]):
                 # All else of it is 0: a register's reset, where a choice would be a table a bit.
@@ -344,6 +357,7 @@ class Select(wiring.Component):
                     copy.meta.info.eq(report.info),
                     copy.captured.eq(report.info.length),
                     copy.bare.eq(0),
+                    copy.plain.eq(0),
                     slots.eq(HEADROOM // SLOT_ALIGNMENT + ((report.info.length + SLOT_ALIGNMENT - 1) >> 6)),
                 ]
 
@@ -351,7 +365,6 @@ class Select(wiring.Component):
         mask = Signal(SLOT_BITS)
         offset = Signal(SLOT_BITS + 1)
         start = Signal(SLOT_BITS)
-        since = [Signal(32, name=f"lost_since{n}") for n in range(profile.rings)]
         m.d.comb += [
             head.eq(Array(self._data_head)[copy.ring]),
             mask.eq(Array([self.rings[n].data_mask for n in range(profile.rings)])[copy.ring]),
@@ -376,10 +389,10 @@ class Select(wiring.Component):
                     m.d.sync += self._descriptor_head[n].eq(self._descriptor_head[n] + 1)
                 with m.If(mine & ~copy.bare):
                     m.d.sync += self._data_head[n].eq(start + slots)
-                telling = mine & compose.tells_loss(copy)
+                m.d.comb += telling[n].eq(mine & compose.tells_loss(copy))
                 with m.If(decided & lost[n]):
-                    m.d.sync += since[n].eq(Mux(telling, 1, since[n] + 1))
-                with m.Elif(telling):
+                    m.d.sync += since[n].eq(Mux(telling[n], 1, since[n] + 1))
+                with m.Elif(telling[n]):
                     m.d.sync += since[n].eq(0)
 
 

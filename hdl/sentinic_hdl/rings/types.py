@@ -31,6 +31,7 @@ class RingConfig(wiring.Signature):
                 "filter_verdicts": Out(16),
                 "sample": Out(16),
                 "snap_length": Out(LENGTH_BITS),
+                "bare_plain": Out(1),  # plain segments come as descriptors only
                 "spread_count": Out(7),
                 "spread_index": Out(7),
                 "reports": Out(1),  # reports of statistics are for this ring
@@ -48,6 +49,7 @@ def copy_shape(profile: Profile) -> data.StructLayout:
             "ring": range(profile.rings),
             "captured": LENGTH_BITS,  # bytes of the frame to deliver
             "bare": 1,  # none: the descriptor goes alone, without slot and tag
+            "plain": 1,  # so it does, and tells all of a plain TCP segment instead of losses and the flow hash
             "slot": SLOT_BITS,  # where in the data ring
             "lost": 32,  # packets this ring lost since its last one
             "last": 1,  # no other ring takes this packet after this one

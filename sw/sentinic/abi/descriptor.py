@@ -26,7 +26,13 @@ _STATUS = (
     Bits("truncated", 19, 1, "fewer bytes were captured than were on the wire"),
     Bits("kind", 20, 2, "Kind"),
     Bits("tcp", 22, 1, "the tag holds the TCP TLV"),
+    Bits("plain", 23, 1, "a TCP segment without a slot, of which the descriptor tells all: see below"),
     Bits("tag_words", 24, 8, "length of the tag in 32-bit words, its EtherType included; 0 without a slot"),
+)
+#: What ``tag_words`` is made of where ``plain`` is set.
+PLAIN_TAG_WORDS = (
+    Bits("data_offset", 0, 4, "32-bit words in the TCP header"),
+    Bits("window_zero", 4, 1, "the window is 0"),
 )
 
 DESCRIPTOR = Record(

@@ -185,6 +185,19 @@ def descriptor_page() -> str:
         "A ring that is switched on with `snap_length` 0 gets descriptors only. They have neither slot nor tag:"
         " `captured_length`, `tag_words` and `tcp` are 0, `truncated` is 1, and when `loss` is set, `offset` holds how"
         " many packets the ring lost since the one before. A descriptor without a slot is never of kind `VOID`.",
+        "## A plain segment",
+        "A ring with `extras.bare_plain` gets plain TCP segments without a slot, other packets with one. A segment is"
+        " plain when the card has seen all of it, nothing is wrong with it (verdict `CLEAN`), and nothing but an"
+        " Ethernet header of 14 bytes and an IP header without options or extension headers, which tells the packet's"
+        " length, stands before TCP. Its descriptor tells what else is known: `plain` is 1, `offset` holds the sequence"
+        " number and `flow_hash` the acknowledgment number, `truncated` is 0, the transport checksum is `GOOD`, and in"
+        " place of `tag_words`:",
+        _table(
+            ("Bits of `tag_words`", "Name", "Meaning"),
+            [(_bits(bits.lsb, bits.width), f"`{bits.name}`", _meaning(bits)) for bits in descriptor.PLAIN_TAG_WORDS],
+        ),
+        "A segment that crosses a threshold of statistics, a SYN that was held, and the first segment behind a loss are"
+        " delivered with their slot, whose tag tells of that.",
         *_enumerations(status),
     )
 

@@ -102,7 +102,7 @@ class AttachedRing(RingReader):
                 # The descriptor tail may already be the next one; the slot before it tells the data tail then.
                 if not tail:
                     return 0, 0
-                return tail, data_tail + self.slots_to(tail - 1, data_tail)
+                return tail, data_tail + self.slots_to(tail - 1, tail, data_tail)
 
     def _overran(self) -> NoReturn:
         behind, (self.position, self.data_position) = self.position, self._tail()
@@ -137,7 +137,8 @@ class AttachedRing(RingReader):
         if count == size - start:
             count += self._run(0, start, self._expected(self.position + count))
         rows = self.descriptors[np.arange(start, start + count) & self._mask]
-        if not rows["captured_length"].any():
+        rows = rows[rows["captured_length"] != 0]
+        if not len(rows):
             return False
         ends = rows["offset"].astype(np.int64) // SLOT_ALIGNMENT + frame_slots(rows["captured_length"])
         steps = np.diff(ends, prepend=self.data_position) & self._slot_mask

@@ -17,6 +17,7 @@
     verdicts = ["CLEAN"]
     sample = 1                  # one packet in this many
     snap_length = 9600          # bytes; 0: descriptors only, no bytes of packets
+    bare_plain = true           # plain TCP segments as descriptors only; left out, the command decides
     spread_count = 4
     spread_index = 0
     descriptors = 65536
@@ -73,6 +74,8 @@ class RingConfig:
     verdicts: frozenset[Verdict] | None = None
     sample: int = _reset("sample")
     snap_length: int = _reset("snap_length")
+    #: Plain TCP segments come as descriptors only; ``None`` leaves it to the command.
+    bare_plain: bool | None = None
     spread_count: int = 0
     spread_index: int = 0
     descriptors: int = DEFAULT_DESCRIPTORS
@@ -157,6 +160,7 @@ def _open_ring(device: Device, number: int, config: RingConfig) -> Ring:
     ring.registers.write("snap_length", config.snap_length)
     ring.registers.write("spread", config.spread_count, "count")
     ring.registers.write("spread", config.spread_index, "index")
+    ring.registers.write("extras", int(bool(config.bare_plain)), "bare_plain")
     ring.enable()
     return ring
 
@@ -319,4 +323,5 @@ _RING_CHECKS: dict[str, _Check] = {
     "descriptors": _integer(0, 1 << 32, "descriptors"),
     "data_bytes": _integer(0, 1 << 32, "bytes"),
     "attempts": _boolean,
+    "bare_plain": _boolean,
 }

@@ -38,6 +38,8 @@ MAX_DATA_BYTES = SLOT_ALIGNMENT << RING.register("data_mask").fields[0].width
 MAX_FRAME_SLOTS = (HEADROOM + MAX_FRAME_BYTES + SLOT_ALIGNMENT - 1) // SLOT_ALIGNMENT
 
 _PHASE = np.uint32(DESCRIPTOR.bit("status", "phase").mask)
+#: Descriptors looked at first, from the last one back, for one with a slot.
+_LOOK_BACK = 64
 _SPIN_SECONDS = 50e-6
 _SLEEP_SECONDS = (50e-6, 2e-3)
 #: How long what is under way to a ring may take: cycles at a time, and how many times.
@@ -134,18 +136,25 @@ class RingReader:
         """As of the owner's last snapshot (``Device.snapshot``); zeros before the first."""
         return RingStatistics(**{name: self.page[name] for name in RingStatistics.__dataclass_fields__})
 
-    def slots_to(self, position: int, since: int) -> int:
-        """Slots from ``since`` on, itself a count of slots, to the end of the slot of the descriptor at ``position``.
+    def slots_to(self, first: int, end: int, since: int) -> int:
+        """Slots from ``since`` on, itself a count of slots, to the end of the last slot of a run of descriptors.
 
-        Less than a whole ring is ever outstanding, so the distance modulo the ring is the distance; none to a
-        descriptor without a slot.
+        The run is of the positions from ``first`` to before ``end``; 0 when none of them has a slot.  Less than a whole
+        ring is ever outstanding, so the distance modulo the ring is the distance.
         """
-        descriptor = self.descriptors[position & self._mask]
-        captured = int(descriptor["captured_length"])
-        if not captured:
-            return 0
-        end = (int(descriptor["offset"]) + HEADROOM + captured + SLOT_ALIGNMENT - 1) // SLOT_ALIGNMENT
-        return (end - since) & self._slot_mask
+        span = _LOOK_BACK
+        while end > first:
+            begin = max(first, end - span, (end - 1) & ~self._mask)
+            at = begin & self._mask
+            captured = self.descriptors["captured_length"][at : at + end - begin]
+            held = np.flatnonzero(captured)
+            if len(held):
+                last = int(held[-1])
+                octets = int(self.descriptors["offset"][at + last]) + HEADROOM + int(captured[last])
+                return (-(-octets // SLOT_ALIGNMENT) - since) & self._slot_mask
+            end = begin
+            span *= 4
+        return 0
 
     def _expected(self, position: int) -> np.uint32:
         passes = position // len(self.descriptors)
@@ -171,9 +180,9 @@ class RingReader:
             raise RingError(f"release must be in 0..{held} polled descriptors, not {count}")
 
     def _advance(self, count: int) -> None:
-        last = self.position + count - 1
-        self.data_position += self.slots_to(last, self.data_position)
-        self.position = last + 1
+        end = self.position + count
+        self.data_position += self.slots_to(self.position, end, self.data_position)
+        self.position = end
 
 
 @dataclass(frozen=True)
@@ -311,7 +320,7 @@ class Ring(RingReader):
         head = self.head()
         tail, data_tail = self._forwarded
         slots = self._slot_mask + 1
-        used = self.slots_to(head - 1, data_tail) if head != tail else 0
+        used = self.slots_to(tail, head, data_tail)
         return (
             max(0, len(self.descriptors) - (head - tail) - RING_MARGIN_DESCRIPTORS),
             max(0, slots - used - RING_MARGIN_SLOTS - MAX_FRAME_SLOTS),

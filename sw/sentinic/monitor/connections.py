@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinic.abi.verdicts import Kind
+from sentinic.driver.records import status_bits
 from sentinic.monitor import state, table, tracking, words
 from sentinic.monitor.attempts import rows_of
 from sentinic.monitor.fragments import F_BEGAN, F_CELLS, PLACE_BYTES
@@ -70,9 +71,10 @@ class ConnectionTracker:
         """
         if not len(descriptors):
             return
-        if not descriptors["captured_length"].all():
+        plain = status_bits(descriptors["status"], "plain") != 0
+        if not (plain | (descriptors["captured_length"] != 0)).all():
             raise ValueError("every packet must have a slot: connections cannot be followed by descriptors only")
-        last = descriptors["offset"].astype(np.int64) + descriptors["captured_length"] + 64
+        last = np.where(plain, 0, descriptors["offset"].astype(np.int64) + descriptors["captured_length"] + 64)
         if int(last.max()) > len(data_ring):
             raise ValueError(f"slots must lie within the data ring of {len(data_ring)} bytes, not end at {last.max()}")
         data = frozen(np.ascontiguousarray(data_ring))

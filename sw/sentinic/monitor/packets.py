@@ -1,7 +1,8 @@
 """From a ring record, or from the bytes of an IP packet, to the cells of the packet at hand (``P_*``).
 
-Most packets are taken as the card parsed them.  What it does not tell (extension headers, fragments, tunnels, headers
-beyond its window) is read from the slot's bytes, with checksums in software.
+Of a plain TCP segment its descriptor may tell all.  Most other packets are taken as the card parsed them.  What it
+does not tell (extension headers, fragments, tunnels, headers beyond its window) is read from the slot's bytes, with
+checksums in software.
 """
 
 from sentinic.abi.descriptor import HEADROOM
@@ -77,6 +78,8 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
     ``row``: its words; ``vlans``: whether VLAN ids are part of connections' keys.
     """
     last = row[words.LAST]
+    if last >> words.PLAIN & 1:
+        return _from_descriptor(row, packet)
     if not ignore and last >> words.NETWORK_BAD & 1:
         return DROP
     slot = row[words.PORTS] >> 32 & 0xFFFFFFFF
@@ -153,6 +156,27 @@ def from_record(row: I64, data: U8, ignore: int, vlans: int, packet: I64) -> int
     packet[P_HAVE] = have
     packet[P_AT] = frame + begin
     packet[P_END] = min(frame + captured, at + total)
+    return PACKET
+
+
+@jit
+def _from_descriptor(row: I64, packet: I64) -> int:
+    """Open a plain segment, all of which its descriptor tells."""
+    last = row[words.LAST]
+    packet[P_TIME] = row[words.TIME]
+    packet[P_SOURCE_HIGH], packet[P_SOURCE_LOW] = row[words.SOURCE], row[words.SOURCE + 1]
+    packet[P_DESTINATION_HIGH], packet[P_DESTINATION_LOW] = row[words.DESTINATION], row[words.DESTINATION + 1]
+    packet[P_SOURCE_PORT], packet[P_DESTINATION_PORT] = row[words.PORTS] & 0xFFFF, row[words.PORTS] >> 16 & 0xFFFF
+    packet[P_PROTOCOL] = TCP
+    packet[P_FLAGS] = last >> 24 & 0xFF
+    packet[P_SEQUENCE] = row[words.PORTS] >> 32 & 0xFFFFFFFF
+    packet[P_ACKNOWLEDGMENT] = row[words.HASHED] & 0xFFFFFFFF
+    packet[P_WINDOW] = 1 - (last >> words.WINDOW_ZERO & 1)  # only whether it was 0 matters
+    headers = 20 * (last >> words.IP_VERSION & 3) + 4 * (last >> words.DATA_OFFSET & 15)
+    packet[P_TOTAL] = last & 0xFFFF
+    packet[P_LENGTH] = packet[P_HAVE] = (last & 0xFFFF) - headers
+    packet[P_FAULT] = FAULT_NONE
+    packet[P_ONE_WAY] = packet[P_VLANS] = packet[P_MISSING] = packet[P_AT] = packet[P_END] = 0
     return PACKET
 
 

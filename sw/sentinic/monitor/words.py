@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sentinic.abi.descriptor import DESCRIPTOR
+from sentinic.abi.descriptor import DESCRIPTOR, PLAIN_TAG_WORDS
 from sentinic.monitor.jit import I64, U8, frozen, int64, jit
 
 WORDS = DESCRIPTOR.size // 8
@@ -52,6 +52,8 @@ VLANS = _shift("vlan_count")
 KIND = _shift("kind")
 TCP_TLV = _shift("tcp")
 TAG_WORDS = _shift("tag_words")
+PLAIN = _shift("plain")
+DATA_OFFSET, WINDOW_ZERO = (TAG_WORDS + bits.lsb for bits in PLAIN_TAG_WORDS)
 
 
 def descriptor_words(descriptors: npt.NDArray[Any]) -> I64:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sentinic.abi.descriptor import PLAIN_TAG_WORDS
 from sentinic.abi.tag import HEADERS, LOSS, PACKET, TAG_VERSION, TCP, Tlv
 from sentinic.abi.verdicts import Checksum, Fragment, Kind, ParseError, Protocol, Verdict
 from sentinic.driver.records import status_bits
@@ -23,7 +24,7 @@ class JsonLines:
     """Formats packets as one JSON object a line; keys are the names of the ABI.
 
     Addresses are text (empty when the packet is not IP), enumerations their names, times ns.  What only a tag tells is
-    null for a descriptor without one.
+    null for a descriptor without one; what only the descriptor of a plain segment tells, for all others.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,8 @@ class JsonLines:
             ]
             columns[f"{side}_port"] = descriptors[f"{side}_port"].tolist()
         columns["tcp_flags"] = descriptors["tcp_flags"].tolist()
-        columns["flow_hash"] = descriptors["flow_hash"].tolist()
+        is_plain = status_bits(status, "plain") != 0
+        columns["flow_hash"] = _spread(descriptors["flow_hash"][~is_plain].tolist(), ~is_plain)
         columns["port"] = status_bits(status, "port").tolist()
         columns["vlan_count"] = status_bits(status, "vlan_count").tolist()
         for name in ("mpls", "truncated", "network_checksum_bad"):
@@ -55,6 +57,7 @@ class JsonLines:
         columns["verdict"] = _spread(_names(Verdict, headers["verdict"]), has_tag)
         columns["parse_error"] = _names(ParseError, status_bits(status, "parse_error"))
         columns["tag"] = _spread(self._tags(tagged, data, headers), has_tag)
+        columns["plain"] = _spread(_plain_segments(descriptors[is_plain]), is_plain)
         names = list(columns)
         dump = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
         lines = [
@@ -87,6 +90,14 @@ class JsonLines:
             text = ".".join(map(str, octets[12:])) if version == 1 else str(IPv6Address(octets))
             self._addresses[octets] = text
         return text
+
+
+def _plain_segments(descriptors: npt.NDArray[Any]) -> list[dict[str, int]]:
+    words = status_bits(descriptors["status"], "tag_words")
+    columns = {"sequence": descriptors["offset"], "acknowledgment": descriptors["flow_hash"]}
+    columns |= {bits.name: words >> np.uint32(bits.lsb) & np.uint32((1 << bits.width) - 1) for bits in PLAIN_TAG_WORDS}
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _values(tlv: Tlv, rows: npt.NDArray[Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
             for port in (*request.ports, *(request.interfaces or {}).values()):
                 if not 0 <= port < ports:
                     raise ConfigError(f"--port-map: ports must be 0..{ports - 1} on this card, not {port}")
-            rings = request.config.apply(device, pause=True)
+            rings = _decided(request).apply(device, pause=True)
             counted = {"summary", "report"} & set(request.write) and not _bare(request)
             traffic = Traffic() if counted else None
             losses = TagLosses(len(rings))
@@ -137,6 +137,17 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
 def _written(request: Replay) -> list[str]:
     """What is asked for and has something to tell."""
     return [name for name in request.write if name != "stats" or request.config.statistics]
+
+
+def _decided(request: Replay) -> Config:
+    """The config, with what it leaves to the command.
+
+    Plain segments of a ring 0 that nobody else can know come as descriptors, if what reads it needs no more of them.
+    """
+    first, *rest = request.config.rings
+    if first.bare_plain is None and first.name is None and not request.config.statistics:
+        first = replace(first, bare_plain=not {"packets", "jsonl"} & set(request.write))
+    return replace(request.config, rings=(first, *rest))
 
 
 def _bare(request: Replay) -> bool:

@@ -71,6 +71,10 @@ class StatisticsOutput:
                 f"{where}: [[ring]] 0: snap_length must be at least 1 for statistics counted in software ({reason}), "
                 "not 0 (descriptors only)"
             )
+        if self._software and device.rings[0].registers.read("extras", "bare_plain"):
+            raise ConfigError(
+                f"{where}: [[ring]] 0: bare_plain must be false for statistics counted in software ({reason})"
+            )
         self.notes = _notes(len(on_card), len(self._software), reason)
         self._encoded = encoded
         self._file = None if path is None else LineFile(path)

@@ -31,6 +31,8 @@ def _lsb(name: str) -> np.uint32:
 _PORT, _VERSION, _FRAGMENT = _lsb("port"), _lsb("ip_version"), _lsb("fragment")
 _NETWORK, _TRANSPORT, _ERROR = _lsb("network_checksum_bad"), _lsb("transport_checksum"), _lsb("parse_error")
 _VLAN, _MPLS, _TRUNCATED = _lsb("vlan_count"), _lsb("mpls"), _lsb("truncated")
+#: Of a plain segment there is no tag, and the descriptor tells what it is.
+_PLAIN, _TCP, _CLEAN = _lsb("plain"), np.int64(Protocol.TCP), np.int64(Verdict.CLEAN)
 
 # Layout of the one array of small counts: (begin, size) of each table.
 _TABLES = {
@@ -71,7 +73,11 @@ def _update(
         word = status[row]
         vlans = (word >> _VLAN) & three
         slot = np.int64(slots[row]) + 4 * np.int64(vlans)
-        kind: Any = min(np.int64(data[slot + _CLASS_AT]), _CLASSES - 1)
+        kind: Any = _TCP
+        verdict: Any = _CLEAN
+        if not (word >> _PLAIN) & one:
+            kind = min(np.int64(data[slot + _CLASS_AT]), _CLASSES - 1)
+            verdict = min(np.int64(data[slot + _VERDICT_AT]), 7)
         if clock[5] == 0:
             clock[0] = time - time % FIRST_BIN_NS
             clock[3] = time
@@ -98,7 +104,7 @@ def _update(
         totals[kind, 1] += length
         lengths[length] += 1
         protocols[ip_protocol[row]] += 1
-        counts[min(data[slot + _VERDICT_AT], 7)] += 1
+        counts[verdict] += 1
         counts[8 + ((word >> _ERROR) & np.uint32(31))] += 1
         counts[40 + ((word >> _PORT) & three)] += 1
         counts[44 + ((word >> _VERSION) & three)] += 1

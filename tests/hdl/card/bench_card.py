@@ -69,7 +69,7 @@ async def each_ring_gets_what_its_filter_wants(dut):
             Ring(filter_ports=0b10, snap_length=96),
             Ring(filter_protocols=0b1000, sample=3),
             Ring(filter_verdicts=0b100001, snap_length=0),
-            Ring(spread_count=3, spread_index=1, snap_length=1),
+            Ring(spread_count=3, spread_index=1, snap_length=1, bare_plain=True),
         ]
     )
     frames = mixed(seed=3, count=150)

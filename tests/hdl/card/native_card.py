@@ -15,7 +15,7 @@ from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import Ring as DriverRing
 from sentinic_sim.native import MemoryOptions, NativeTransport
-from tests.reference.card import TEST_KEY, Frame, ReferenceCard, Ring, build_descriptor, build_slot
+from tests.reference.card import TEST_KEY, Frame, ReferenceCard, Ring, build_descriptor, build_plain, build_slot
 from tests.reference.parser import Headers, flow_hash, parse
 
 #: Bounds: cycles in which a card that is no longer fed comes to rest, whatever was in it.
@@ -54,6 +54,10 @@ class Seen:
     @property
     def captured(self) -> int:
         return int.from_bytes(self.descriptor[54:56], "little")
+
+    @property
+    def plain(self) -> bool:
+        return bool(self.status >> 23 & 1)
 
     @property
     def lost(self) -> int:
@@ -121,6 +125,7 @@ class NativeCard:
             ring.registers.write(name, getattr(config, name))
         ring.registers.write("spread", config.spread_count, "count")
         ring.registers.write("spread", config.spread_index, "index")
+        ring.registers.write("extras", int(config.bare_plain), "bare_plain")
         ring.enable()
         return Watched(replace(config, records=[], slots=[]), ring)
 
@@ -244,10 +249,17 @@ def check_one_by_one(watched: Watched, by_stamp: dict[int, Frame], oracle: Oracl
         assert config.wants(headers, frame.port, hash_), f"packet {number} should not be in this ring: {frame}"
         captured = config.captured(frame)
         lost = seen.lost if not seen.void else seen.status >> 18 & 1
+        if config.is_plain(frame, headers) and not lost:
+            assert seen.plain, f"packet {number} is plain: {seen.descriptor.hex()}"
+            captured = 0
         slot = build_slot(frame, headers, hash_, captured, lost)
         head = 0 if head + len(slot) > config.data_bytes else head
         phase = 1 - (number // config.descriptors & 1)
-        expected = build_descriptor(frame, headers, hash_, captured, lost, head, phase)
+        expected = (
+            build_plain(frame, headers, phase)
+            if seen.plain
+            else build_descriptor(frame, headers, hash_, captured, lost, head, phase)
+        )
         status = int.from_bytes(expected[_STATUS:], "little") | (Kind.VOID << _KIND_LSB if seen.void else 0)
         expected = expected[:_STATUS] + status.to_bytes(4, "little")
         assert seen.descriptor == expected, (
@@ -318,6 +330,7 @@ def random_ring(r: random.Random) -> Ring:
         filter_verdicts=r.choice((0xFFFF, 0xFFFF, r.getrandbits(16), 1 << r.randrange(6))),
         sample=r.choice((0, 1, 1, 1, 2, 3, 100, 65_535)),
         snap_length=r.choice((9600, 9600, 0, 0, 0, 1, 63, 64, 65, 96, 128, 1500, r.randrange(9601), 16_383)),
+        bare_plain=r.random() < 0.5,
         spread_count=count,
         spread_index=r.randrange(max(count, 1)) if r.random() < 0.9 else r.randrange(128),
         descriptors=r.choice((64, 64, 128, 512)),

@@ -171,6 +171,7 @@ RINGS = st.builds(
     filter_verdicts=st.one_of(st.just(0xFFFF), st.integers(0, 0xFFFF)),
     sample=st.one_of(st.integers(0, 5), st.integers(0, 65_535)),
     snap_length=st.one_of(st.just(0), st.integers(0, 200), st.integers(0, 16_383)),
+    bare_plain=st.booleans(),
     spread_count=st.one_of(st.integers(0, 4), st.integers(0, 127)),
     spread_index=st.integers(0, 3),
     descriptors=st.sampled_from((64, 256)),

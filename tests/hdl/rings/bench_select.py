@@ -21,6 +21,17 @@ from tests.reference.parser import Headers
 FATES = ("offloaded", "filtered", "sampled_out", "ring_full", "congested")
 
 
+#: What makes a segment none of which a descriptor tells all.
+_ODD = (
+    lambda values: {"headers.has_tcp": 0},
+    lambda values: {"headers.verdict": Verdict.FRAGMENT},
+    lambda values: {"headers.ip_length_is_rest": 1},
+    lambda values: {"headers.ip_version": values["headers.ip_version"] ^ 3},
+    lambda values: {"headers.transport_offset": values["headers.transport_offset"] + 4},
+    lambda values: {"info.wire_length": values["info.length"] + 1},
+)
+
+
 @dataclass
 class Watched:
     """A ring, where it stands, and what its host has done with."""
@@ -40,7 +51,7 @@ class Watched:
     @property
     def config(self) -> dict[str, int]:
         ring = self.ring
-        names = ("filter_ports", "filter_protocols", "filter_verdicts", "sample", "snap_length")
+        names = ("filter_ports", "filter_protocols", "filter_verdicts", "sample", "snap_length", "bare_plain")
         return {name: getattr(ring, name) for name in names} | {
             "spread_count": ring.spread_count,
             "spread_index": ring.spread_index,
@@ -56,6 +67,7 @@ class Watched:
 class Packet:
     payload: int
     values: dict[str, int]
+    plain: bool = False  # a descriptor can tell all of it
     copies: list[dict[str, int]] = field(default_factory=list)
 
     @property
@@ -116,8 +128,21 @@ class SelectBench(Bench):
             values["info.timestamp"] = self.number
             values["headers.protocol_class"] = r.choice(list(Protocol))
             values["headers.verdict"] = r.choice(list(Verdict))
+            plain = r.random() < 0.5
+            if plain:
+                version = r.choice((1, 2))
+                values["info.wire_length"] = values["info.length"]
+                values |= {"headers.has_tcp": 1, "headers.verdict": Verdict.CLEAN, "headers.ip_length_is_rest": 0}
+                values |= {"headers.ip_version": version, "headers.transport_offset": 14 + 20 * version}
+                # Most that one thing sets apart are not.
+                odd = r.choice((*[None] * 6, *_ODD))
+                if odd is not None:
+                    values |= odd(values)
+                    plain = False
+            else:
+                values["headers.has_tcp"] = 0
             self.number += 1
-            packet = Packet(self.meta.pack(values), values)
+            packet = Packet(self.meta.pack(values), values, plain)
             self.packets.append(packet)
             self.i.items.append(packet.payload)
 
@@ -134,10 +159,15 @@ class SelectBench(Bench):
         width = max(lsb + width for lsb, width in self.meta.fields.values())
         assert number >> (lsb - meta_lsb) & ((1 << width) - 1) == packet.payload, "the packet's record changed"
         snap = watched.ring.snap_length
-        assert copy["bare"] == (snap == 0)
-        assert copy["captured"] == (min(packet.length, max(snap, 64)) if snap else 0)
+        plain = packet.plain and watched.ring.bare_plain
+        if plain:  # unless there is a loss to tell
+            assert copy["plain"] or copy["lost"], "a plain segment, and nothing to tell, yet not told as one"
+            plain = bool(copy["plain"])
+        bare = plain or not snap
+        assert (copy["plain"], copy["bare"]) == (plain, bare)
+        assert copy["captured"] == (0 if bare else min(packet.length, max(snap, 64)))
         watched.count += 1
-        if snap:
+        if not bare:
             slots = 1 + -(-copy["captured"] // 64)
             begin = watched.head
             if begin % watched.slots + slots > watched.slots:
@@ -180,9 +210,10 @@ class SelectBench(Bench):
             assert [copy["last"] for copy in packet.copies] == [0] * (len(took) - 1) + [1] * bool(took)
             for copy in packet.copies:
                 watched = self.rings[copy["ring"]]
-                watched.told += copy["lost"]
+                watched.told += 0 if copy["plain"] else copy["lost"]
                 # What is lost while a copy waits for its taker is told by that copy.
-                assert watched.told == watched.lost or (self.busy and watched.told > watched.lost)
+                told = watched.told == watched.lost or (self.busy and watched.told > watched.lost)
+                assert told or (self.busy and copy["plain"])
             for n in lost:
                 self.rings[n].lost += 1
             fate = ""
@@ -219,7 +250,7 @@ def varied() -> list[Watched]:
         Watched(Ring(filter_ports=0b0101, snap_length=96)),
         Watched(Ring(filter_protocols=0b0000_1010_1101, sample=3, snap_length=0)),
         Watched(Ring(filter_verdicts=0b11_0110, spread_count=3, spread_index=1, snap_length=9600), slots=2048),
-        Watched(Ring(spread_count=2, spread_index=0, sample=2, snap_length=1)),
+        Watched(Ring(spread_count=2, spread_index=0, sample=2, snap_length=1, bare_plain=True)),
     ]
 
 
@@ -237,16 +268,16 @@ async def each_ring_takes_what_its_filter_sampling_and_share_of_flows_say(dut, i
 
 
 @cocotb.test(**LIMIT)
-@cocotb.parametrize(which=["descriptors", "slots"], busy=[0, 0.4])
-async def a_full_ring_loses_what_it_wants_tells_how_many_and_holds_up_no_other(dut, which, busy):
+@cocotb.parametrize(which=["descriptors", "slots"], busy=[0, 0.4], plain=[False, True])
+async def a_full_ring_loses_what_it_wants_tells_how_many_and_holds_up_no_other(dut, which, busy, plain):
     size = {"descriptors": {"descriptors": 64, "slots": 1 << 16}, "slots": {"descriptors": 1024, "slots": 2048}}[which]
-    full = Watched(Ring(snap_length=600), follow=False, **size)
+    full = Watched(Ring(snap_length=600, bare_plain=plain), follow=False, **size)
     rings = [Watched(Ring(filter_ports=0b0011)), full, *(Watched(Ring(enable=False)) for _ in range(2))]
     bench = SelectBench(dut, rings, busy=busy)
     await bench.start()
     for _ in range(2):
         before = full.tails
-        bench.send(300)
+        bench.send(600 if plain else 300)  # plain ones take no slots
         await bench.settle()
         fates = bench.check()
         assert {"", "ring_full"} == set(fates)
@@ -258,7 +289,7 @@ async def a_full_ring_loses_what_it_wants_tells_how_many_and_holds_up_no_other(d
         bench.drive()
         await bench.cycles(5)
     full.follow = True
-    bench.send(4)
+    bench.send(24)
     await bench.settle()
     assert set(bench.check()) == {""}
     assert full.lost > 100

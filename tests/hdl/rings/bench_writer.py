@@ -17,7 +17,7 @@ from sentinic_hdl.rings.types import RingConfig, copy_shape
 from sentinic_hdl.rings.writer import Writer, WriterEvents
 from tests.hdl.block_bench import LIMIT, Bench, Packed, coin
 from tests.hdl.card.frames import mixed
-from tests.reference.card import TEST_KEY, Frame, build_descriptor, build_slot, wire_length
+from tests.reference.card import TEST_KEY, Frame, build_descriptor, build_plain, build_slot, is_plain, wire_length
 from tests.reference.parser import Headers, flow_hash, parse
 
 DESCRIPTORS, SLOTS = 16, 1 << 11
@@ -55,6 +55,7 @@ class Copy(NamedTuple):
     slot: int
     lost: int
     last: bool
+    plain: bool
 
     @property
     def slot_bytes(self) -> bytes:
@@ -63,6 +64,8 @@ class Copy(NamedTuple):
     def descriptor(self, place: int) -> bytes:
         phase = 1 - (place // DESCRIPTORS & 1)
         offset = 64 * self.slot
+        if self.plain:
+            return build_plain(self.frame, self.headers, phase)
         return build_descriptor(self.frame, self.headers, self.hash_, self.captured, self.lost, offset, phase)
 
 
@@ -117,13 +120,14 @@ class WriterBench(Bench):
             rings = sorted(r.sample(range(self.profile.rings), r.choice((1, 1, 2, 4))))
             for n in rings:
                 captured = min(len(frame.data), r.choice((64, 100, 9600, 9600, 0)))
+                plain = not captured and is_plain(frame, headers) and r.random() < 0.8
                 lost = r.choice((0, 0, 0, 1, 70_000)) if losses else 0
                 slots = 1 + -(-captured // 64) if captured else 0
                 if self.heads[n] % SLOTS + slots > SLOTS:
                     self.heads[n] += -self.heads[n] % SLOTS
                 slot = self.heads[n] % SLOTS
                 self.heads[n] += slots
-                copy = Copy(self.number, n, frame, headers, hash_, captured, slot, lost, n == rings[-1])
+                copy = Copy(self.number, n, frame, headers, hash_, captured, slot, lost, n == rings[-1], plain)
                 self.copies.append(copy)
                 if captured or copy.last:
                     self.to_ask.append(copy)
@@ -143,6 +147,7 @@ class WriterBench(Bench):
             "ring": copy.ring,
             "captured": copy.captured,
             "bare": int(not copy.captured),
+            "plain": int(copy.plain),
             "slot": copy.slot,
             "lost": copy.lost,
             "last": int(copy.last),

@@ -147,6 +147,7 @@ class FakeTransport:
             setattr(ring, name, self._field(number, name))
         spread = self._field(number, "spread")
         ring.spread_count, ring.spread_index = spread & 0x7F, spread >> 8 & 0x7F
+        ring.bare_plain = bool(self._field(number, "extras") >> 3 & 1)
         ring.descriptors = self._field(number, "descriptor_mask") + 1
         ring.data_bytes = (self._field(number, "data_mask") + 1) * SLOT_ALIGNMENT
         ring.records.clear()

@@ -72,13 +72,13 @@ def logged(path: Path) -> Iterator[Row]:
 
 
 @cache
-def records(trace: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-    return records_of_capture(frames_of(ZEEK / trace))
+def records(trace: str, *, bare_plain: bool = False) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    return records_of_capture(frames_of(ZEEK / trace), bare_plain=bare_plain)
 
 
-def track(trace: str, **options: Any) -> npt.NDArray[Any]:
+def track(trace: str, *, bare_plain: bool = False, **options: Any) -> npt.NDArray[Any]:
     tracker = ConnectionTracker(**options)
-    tracker.update(*records(trace))
+    tracker.update(*records(trace, bare_plain=bare_plain))
     return tracker.finish()
 
 

@@ -23,10 +23,16 @@ BASELINES = baselines()
 
 
 @needs_corpus
+@pytest.mark.parametrize("bare_plain", [False, True])
 @pytest.mark.parametrize("baseline", BASELINES, ids=[baseline.name for baseline in BASELINES])
-def test_every_field_that_records_can_tell_equals_zeeks(baseline: Baseline) -> None:
+def test_every_field_that_records_can_tell_equals_zeeks(baseline: Baseline, bare_plain: bool) -> None:
     want = list(logged(baseline.log))
-    rows = track(baseline.trace, ignore_checksums=baseline.ignore_checksums, vlan_key=baseline.vlan_key)
+    rows = track(
+        baseline.trace,
+        ignore_checksums=baseline.ignore_checksums,
+        vlan_key=baseline.vlan_key,
+        bare_plain=bare_plain,
+    )
     got = [{column: as_logged(row)[column] for column in want[0]} for row in rows]
     assert sorted_rows(got) == sorted_rows(want)
 
