@@ -210,6 +210,7 @@ PASSING = {
     "behind SNAP": {"headers__network_offset": 22},
     "cut before the card": {"info__wire_length": 200},
     "longer than a cell": {"info__length": 129, "info__wire_length": 129},
+    "length left to the frame": {"headers__ip_length_is_rest": 1},
     "long options before TCP": {"headers__ip_length": 256},
     "crosses a threshold": {"crossing__rules": 4, "crossing__value": 100},
 }

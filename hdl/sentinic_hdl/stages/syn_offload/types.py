@@ -148,7 +148,8 @@ def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
     """A SYN that is nothing but a SYN, and of which record and :func:`held_shape` say everything.
 
     Anything else passes: a SYN with other flags (ECE and CWR aside), with payload, that crosses a threshold, behind
-    MPLS labels or SNAP, of which something is wrong or missing, or that is longer than a cell of the store.
+    MPLS labels or SNAP, of which something is wrong or missing, as the length in its IP header, or longer than a
+    cell of the store.
     """
     headers, info = meta.headers, meta.info
     return Cat(
@@ -168,6 +169,7 @@ def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
         headers.ip_version.any() & ~headers.ip_version.all(),
         headers.network_offset == ETHERNET_BYTES + VLAN_BYTES * headers.vlan_count,
         ~headers.ip_length[IP_LENGTH_BITS:].any(),
+        ~headers.ip_length_is_rest,
         info.length == info.wire_length,
         info.length.any() & (info.length <= profile.cell_bytes),
         ~meta.crossing.as_value().any(),
