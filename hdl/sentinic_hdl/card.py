@@ -17,6 +17,7 @@ from sentinic_hdl.ingress.port import IngressPort
 from sentinic_hdl.interrupt import Interrupt
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, frame_beat
 from sentinic_hdl.parser import Parser
+from sentinic_hdl.queue import Queue
 from sentinic_hdl.rings.bodies import Bodies
 from sentinic_hdl.rings.reports import Reports
 from sentinic_hdl.rings.select import Select
@@ -157,36 +158,30 @@ class Card(wiring.Component):
             valid, ready, payload = stage.o.valid, stage.o.ready, stage.o.payload
 
         # --- Dispatch ---
-        m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=profile.metas)
+        m.submodules.metas = metas = Queue(PacketMeta, depth=profile.metas, parts=profile.queue_parts)
         m.submodules.select = select = Select(profile=profile)
-        m.submodules.copies = copies = SyncFIFOBuffered(width=copy_shape(profile).size, depth=COPIES_DEPTH)
+        m.submodules.copies = copies = Queue(copy_shape(profile), depth=COPIES_DEPTH, parts=profile.queue_parts)
         # A block RAM answers late, and the words of tag and descriptor are many choices deep.  Not in one cycle.
         m.submodules.copy = copy = Register(copy_shape(profile))
         m.submodules.writer = writer = Writer(profile=profile)
+        wiring.connect(m, metas.o, select.i)
+        wiring.connect(m, select.o, copies.i)
+        wiring.connect(m, copies.o, copy.i)
         wiring.connect(m, copy.o, writer.i)
         overtaken = self._overtaken(m, chain, select)
         m.d.comb += [
-            metas.w_data.eq(payload),
-            metas.w_en.eq(valid),
-            ready.eq(metas.w_rdy),
-            select.i.payload.eq(metas.r_data),
-            select.i.valid.eq(metas.r_rdy),
-            metas.r_en.eq(select.i.ready),
+            metas.i.payload.eq(payload),
+            metas.i.valid.eq(valid),
+            ready.eq(metas.i.ready),
             select.pause.eq(card_bank.control[1]),
             select.fault.eq(writer.fault),
-            select.busy.eq(copies.w_level >= UNANSWERED_COPIES),
-            select.attempts_turn.eq((copies.w_level == 0) & (overtaken == 0)),
-            copies.w_data.eq(select.o.payload),
-            copies.w_en.eq(select.o.valid),
-            select.o.ready.eq(copies.w_rdy),
-            copy.i.payload.eq(copies.r_data),
-            copy.i.valid.eq(copies.r_rdy),
-            copies.r_en.eq(copy.i.ready),
+            select.busy.eq(copies.level >= UNANSWERED_COPIES),
+            select.attempts_turn.eq((copies.level == 0) & (overtaken == 0)),
         ]
         cells_used = self._cells_used(m, chain, store)
         # A paused card must not wait for cells: those before dispatch are given back by nobody else.
         m.d.sync += select.congested.eq(
-            (copies.w_level >= COPIES_DEPTH - 2 * profile.rings - 4)
+            (copies.level >= COPIES_DEPTH - 2 * profile.rings - 4)
             | (~card_bank.control[1] & (cells_used >= profile.store_cells - profile.store_cells // CONGESTED_SHARE))
         )
         for stage in chain:
@@ -233,7 +228,7 @@ class Card(wiring.Component):
             "ingress": (merged.o.valid, merged.o.ready),
             "parser": (parser.o.valid, parser.o.ready),
             "stages": (entry_valid, entry_ready),
-            "dispatch": (metas.r_rdy, metas.r_en),
+            "dispatch": (metas.o.valid, metas.o.ready),
             "dma": (copy.o.valid, copy.o.ready),
         }
         increments = self._increments(ports, parser, select, writer, interrupt, steps, valid & ready)

@@ -16,6 +16,7 @@ class Profile:
     rings: receive rings
     store_cells, cell_bytes: the packet store; SYN offload adds a cell for each attempt that it holds
     metas: packets that may wait between the last stage and dispatch
+    queue_parts: in how many cycles a packet's record goes into a queue, and comes out of it
     port_fifo_bytes: frame buffer of each ingress port
     folded_parser: one header step a cycle, reused over time, instead of one pipeline stage a header
     stages: what packets meet between parser and dispatch, in that order
@@ -35,6 +36,7 @@ class Profile:
     store_cells: int
     cell_bytes: int
     metas: int
+    queue_parts: int = 1
     port_fifo_bytes: int
     folded_parser: bool
     stages: tuple[str, ...] = ("passthrough",)
@@ -96,6 +98,7 @@ BOARD = Profile(
     store_cells=512,
     cell_bytes=128,
     metas=64,
+    queue_parts=4,
     port_fifo_bytes=16384,
     folded_parser=True,
     stages=("statistics", "passthrough"),

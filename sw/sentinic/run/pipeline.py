@@ -26,7 +26,7 @@ from sentinic.run.outputs import Bytes, Descriptors, Output
 from sentinic.run.stopping import Flag, number_of
 
 #: Most frames and bytes sent at once: small enough that sending, stepping and consuming overlap within a ring.
-CHUNK_FRAMES = 8192
+CHUNK_FRAMES = 32_768
 CHUNK_BYTES = 4 << 20
 #: Frames sent first; more or fewer from then on, so that a step takes about this long on any simulator.
 FIRST_CHUNK = 256

@@ -70,19 +70,22 @@ def room(dut) -> Bench:
     bench.check(~mine | (bare == (dut.o.p.captured == 0)))
     bench.check(~(loaded & bare) | (data_head == bench.past(data_head)))
     bench.check(~loaded | bare | (data_head[:11] == (dut.o.p.slot + slots_of(dut.o.p.captured))[:11]))
-    # While the ring is on, its copies are all of one kind.
+    # While the ring is on, its copies are all of one kind, but for plain segments.
+    plain = dut.o.p.plain
+    bench.check(~mine | ~plain | bare)
     some, some_bare = Signal(), Signal()
     with m.If(config.start):
         m.d.sync += some.eq(0)
-    with m.Elif(mine):
+    with m.Elif(mine & ~plain):
         m.d.sync += [some.eq(1), some_bare.eq(bare)]
-    bench.check(~(mine & some) | (bare == some_bare))
+    bench.check(~(mine & some) | plain | (bare == some_bare))
     # ``taken`` tells of each copy before it comes.
     m.d.sync += promised.eq(promised + dut.taken[RING] - (mine & dut.o.ready))
     bench.check(~mine | (promised != 0))
     bench.cover(mine & (dut.o.p.meta.kind == Kind.REPORT) & bench.past(mine & dut.o.ready))
     bench.cover(config.enable & (descriptors == 2) & bench.past(dut.o.valid & dut.o.ready) & mine)
     bench.cover(loaded & bare & bench.past(mine & dut.o.ready))
+    bench.cover(loaded & ~bare & bench.past(mine & plain & dut.o.ready))
     bench.cover(dut.ring_events.lost[RING] & (config.descriptor_tail == 3))
 
     # --- What induction has to know ---
@@ -96,6 +99,7 @@ def room(dut) -> Bench:
         bench.invariant(~meta_valid | (bench.inner(f"dut.taken_bare{n}") == (wanted == 0)))
     bench.invariant(~placed | ((copy.captured <= MAX_FRAME_BYTES) & (copy_slots == slots_of(copy.captured))))
     bench.invariant(~placed | (copy.bare == (copy.captured == 0)))
+    bench.invariant(~placed | ~copy.plain | copy.bare)
     bench.invariant(~dut.o.valid | (dut.o.p.captured <= MAX_FRAME_BYTES))
     bench.invariant(~begun | (meta_valid & todo.any()))
     # A report that has begun was offered, and still is.
@@ -119,12 +123,12 @@ def room(dut) -> Bench:
     bench.invariant(descriptors + coming <= seen_descriptors + 3)
     bench.invariant(~has_room | (descriptors + coming + 8 <= DESCRIPTORS))
 
-    # The kind is the ring's; without bytes its data ring stays empty.
+    # The kind is the ring's, but for plain segments; without bytes its data ring stays empty.
     kind, packets_kind = bench.inner(f"dut.bare{RING}"), bench.inner(f"dut.taken_bare{RING}")
     matched = bench.inner("dut.matched")[RING]
     bench.invariant(~(meta_valid & (matched | (begun & todo[RING]))) | (packets_kind == kind))
-    bench.invariant(~(placed & (copy.ring == RING)) | (copy.bare == kind))
-    bench.invariant((~mine | (bare == kind)) & (~some | (some_bare == kind)))
+    bench.invariant(~(placed & (copy.ring == RING)) | copy.plain | (copy.bare == kind))
+    bench.invariant((~mine | plain | (bare == kind)) & (~some | (some_bare == kind)))
     bench.invariant(~kind | (slots == 0))
 
     # So many copies from the head on take at most this much, as but one of them can come to the ring's end.

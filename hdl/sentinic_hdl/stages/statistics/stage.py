@@ -15,6 +15,7 @@ from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.csr.file import RegisterFile, split
 from sentinic_hdl.meta import Crossing, PacketMeta
 from sentinic_hdl.parts import part
+from sentinic_hdl.queue import Queue
 from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.statistics.changes import Changes
 from sentinic_hdl.stages.statistics.folded import FoldedUnit
@@ -238,7 +239,9 @@ class Statistics(wiring.Component):
             if gated:
                 m.d.comb += self.awake[n].eq(unit.awake)
 
-        m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
+        # In parts, one goes in with each rule's turn.
+        parts = shared if self._profile.queue_parts == shared else 1
+        m.submodules.metas = metas = Queue(PacketMeta, depth=DEPTH, parts=parts)
         m.submodules.results = results = SyncFIFOBuffered(width=Crossing.as_shape().size, depth=DEPTH)
         sample = Signal(Sample)
         turn = Signal(range(max(2, shared)))
@@ -251,15 +254,15 @@ class Statistics(wiring.Component):
             idle.eq(~active & (metas.level == 0)),
             free.eq(~full | self.o.ready),
             direct.eq(self.i.valid & idle & free & ~changes.stop),
-            open_gate.eq(metas.w_rdy & ~changes.stop & ~gap & (~self.lossless | room)),
+            open_gate.eq(metas.room & ~changes.stop & ~gap & (~self.lossless | room)),
             going.eq(self.i.valid & ~idle & ((turn != 0) | open_gate)),
             self.i.ready.eq(Mux(idle, free & ~changes.stop, ((turn != 0) | open_gate) & last_turn)),
             changes.valid.eq(self.i.valid),
             changes.timestamp.eq(self.i.p.info.timestamp),
             changes.between.eq(turn == 0),
             sweeping.eq(swept),
-            metas.w_data.eq(self.i.payload),
-            metas.w_en.eq(going & last_turn),
+            metas.i.payload.eq(self.i.payload),
+            metas.i.valid.eq(going & (last_turn if parts == 1 else 1)),
         ]
         with m.If(going):
             m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
@@ -282,10 +285,10 @@ class Statistics(wiring.Component):
             with m.If(going):
                 m.d.sync += taken.eq(sample)
         self._crossings(m, units, active, going, results, shared)
-        both = metas.r_rdy & results.r_rdy
+        both = metas.o.valid & results.r_rdy
         m.d.comb += [
             load.eq(direct | (both & free)),
-            metas.r_en.eq(both & free),
+            metas.o.ready.eq(both & free),
             results.r_en.eq(both & free),
             self.o.valid.eq(full),
             self.o.payload.eq(held),
@@ -296,7 +299,7 @@ class Statistics(wiring.Component):
             with m.If(idle):
                 m.d.sync += [held.eq(self.i.payload), held.crossing.eq(0)]
             with m.Else():
-                m.d.sync += [held.eq(metas.r_data), held.crossing.eq(results.r_data)]
+                m.d.sync += [held.eq(metas.o.payload), held.crossing.eq(results.r_data)]
         self._gather(m, units, active, shared)
 
     def _crossings(self, m, units, active, going, results, shared):

@@ -101,7 +101,8 @@ class Matcher(wiring.Component):
         keys = Signal(BEATS * Beat.size)
         enabled, both = Signal(), Signal()
         hit, swap = Signal(), Signal()
-        with m.If(step):
+        # Not ``step``, which comes late: what is found while ``o`` waits is found again.
+        with m.If(self.busy):
             with m.Switch(beat):
                 for n, part in enumerate(beats_of(self.fields.as_value())):
                     with m.Case(n):
@@ -127,6 +128,7 @@ class Matcher(wiring.Component):
                 hit.eq(new_hits[0] | (both & new_hits[1])),
                 swap.eq(both & new_greater & ~again),
             ]
+        with m.If(step):
             m.d.sync += [
                 beat.eq(beat + 1),
                 keys.eq(Cat(keys[Beat.size :], key)),

@@ -150,7 +150,8 @@ class FoldedTable(wiring.Component):
 
         # Of the two records of the set; keys that are alike in every word are the same.
         live, old, alike = Signal(2), Signal(2), Signal(data.ArrayLayout(FIELD_WORDS + 1, 2))
-        ages = Signal(2)
+        fresh, ages = Signal(2), Signal(2)
+        leaves = Signal()  # what the state LEAVE is to report: known before it is read anew
         way, chosen, sweeping = Signal(), Signal(range(records)), Signal()
         hit, hits = Signal(), Signal(2)
         is_stale, going_on, removed = Signal(), Signal(), Signal()
@@ -176,6 +177,7 @@ class FoldedTable(wiring.Component):
             same = (record.key[32 * n : 32 * n + 32] == count.key[32 * n : 32 * n + 32] for n in range(FIELD_WORDS))
             return [
                 live[number].eq(state.valid),
+                fresh[number].eq(state.valid & state.fresh),
                 old[number].eq(stale),
                 ages[number].eq(state.age),
                 alike[number].eq(Cat(*same, rule == count.rule)),
@@ -196,7 +198,7 @@ class FoldedTable(wiring.Component):
                 with m.If(self.i.valid):
                     m.d.sync += count.eq(self.i.payload)
             with m.State("FIRST"):
-                m.d.sync += [*look(0), is_stale.eq(stale), hit.eq(0)]
+                m.d.sync += [*look(0), is_stale.eq(stale), hit.eq(0), leaves.eq(state.valid & state.fresh & stale)]
                 with m.If(sweeping):
                     m.next = "LEAVE"
                 with m.Else():
@@ -216,13 +218,15 @@ class FoldedTable(wiring.Component):
                 with m.Else():
                     m.d.comb += way.eq(ages[0] == ages[1])
                 m.d.comb += [fetch.eq(1), place.eq(Cat(way, count.index))]
-                m.d.sync += [hit.eq(hits.any()), is_stale.eq(old.bit_select(way, 1)), chosen.eq(place)]
+                m.d.sync += [
+                    hit.eq(hits.any()),
+                    is_stale.eq(old.bit_select(way, 1)),
+                    leaves.eq(fresh.bit_select(way, 1) & (old.bit_select(way, 1) | ~hits.any())),
+                    chosen.eq(place),
+                ]
                 m.next = "LEAVE"
             with m.State("LEAVE"):
-                m.d.comb += [
-                    self.left.valid.eq(state.valid & state.fresh & (is_stale | (~sweeping & ~hit))),
-                    going_on.eq(hit & (~is_stale | its_lasting)),
-                ]
+                m.d.comb += [self.left.valid.eq(leaves), going_on.eq(hit & (~is_stale | its_lasting))]
                 m.d.sync += [
                     packets.eq(Mux(going_on, record.packets, 0) + 1),
                     octets.eq(Mux(going_on, record.bytes, 0) + count.length),
