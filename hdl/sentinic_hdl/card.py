@@ -187,6 +187,8 @@ class Card(wiring.Component):
         for stage in chain:
             if "lossless" in stage.signature.members:
                 m.d.comb += [stage.time.eq(self.time), stage.lossless.eq(card_bank.control[1])]
+            if "quotes" in stage.signature.members:
+                wiring.connect(m, parser.quotes, stage.quotes)
         wiring.connect(m, select.release, store.release)
         self._reports(m, chain, select, writer, store)
         wiring.connect(m, wiring.flipped(self.dma), writer.dma)

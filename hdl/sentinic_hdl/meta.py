@@ -61,6 +61,7 @@ class ParsedHeaders(data.Struct):
     tcp_acknowledgment: 32
     tcp_window: 16
     has_tcp: 1  # the fixed TCP header lies within frame, packet and window
+    quotes_tcp: 1  # an ICMP error; what it quotes, the parser says in a :class:`Quote`
     network_offset: 8
     transport_offset: 8
     payload_offset: 8
@@ -71,6 +72,19 @@ class ParsedHeaders(data.Struct):
     transport_checksum: 2  # sentinic.abi.verdicts.Checksum
     verdict: 3  # sentinic.abi.verdicts.Verdict
     flow_hash: 32
+
+
+class Quote(data.Struct):
+    """Whose packet an ICMP error quotes: addresses, ports and sequence number of a TCP packet, as in ParsedHeaders.
+
+    Its IP version is that of the error.
+    """
+
+    source: 128
+    destination: 128
+    source_port: 16
+    destination_port: 16
+    sequence: 32
 
 
 class Crossing(data.Struct):

@@ -37,19 +37,21 @@ class Collector(wiring.Component):
     Parameters
     ----------
     depth: frames, a power of two
+    quotes: there is the part ``quotes``, for ``quotes_tcp``
 
     Members
     -------
-    info, link, network, transport, flow_hash, check: one a frame each, in the frames' order
+    info, link, network, transport, flow_hash, check, quotes: one a frame each, in the frames' order
     """
 
-    def __init__(self, *, depth: int):
+    def __init__(self, *, depth: int, quotes: bool = False):
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth must be a power of two from 2 on, not {depth!r}")
         self._depth = depth
+        self._parts = {**PARTS, "quotes": 1} if quotes else PARTS
         super().__init__(
             {
-                **{name: In(stream.Signature(shape, always_ready=True)) for name, shape in PARTS.items()},
+                **{name: In(stream.Signature(shape, always_ready=True)) for name, shape in self._parts.items()},
                 "o": Out(stream.Signature(ParsedFrame)),
             }
         )
@@ -60,7 +62,7 @@ class Collector(wiring.Component):
         r_address = Signal(range(self._depth))
         r_en = Signal()
         parts = {}
-        for name, shape in PARTS.items():
+        for name, shape in self._parts.items():
             part = getattr(self, name)
             m.submodules[name] = memory = Memory(shape=shape, depth=self._depth, init=[])
             w_port, r_port = memory.write_port(), memory.read_port()
@@ -87,6 +89,7 @@ class Collector(wiring.Component):
         m.d.comb += [
             self.o.payload.info.eq(parts["info"]),
             headers.flow_hash.eq(parts["flow_hash"]),
+            headers.quotes_tcp.eq(parts.get("quotes", 0)),
         ]
         for name in ("link", "network", "transport", "check"):
             for field, _ in data.Layout.cast(PARTS[name]):

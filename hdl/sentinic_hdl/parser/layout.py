@@ -5,7 +5,7 @@ positions travel as *words*: units of 4 bytes past byte 14, the end of the untag
 frame's length past that byte, in bytes.
 """
 
-from amaranth.hdl import Cat, Value
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
@@ -25,6 +25,14 @@ TRANSPORT_BYTES = 20
 def number(octets: Value, first: int, count: int) -> Value:
     """The number in bytes ``first`` to ``first + count - 1``, most significant first; byte 0 is in bits 7..0."""
     return Cat(octets[8 * at : 8 * at + 8] for at in reversed(range(first, first + count)))
+
+
+def pick(m: Module, domain: str, target: Value, window: Value, words: Value, positions: range) -> None:
+    """Assigns the bytes from word ``words`` on to ``target``.  A switch, as shifting the whole window would be slow."""
+    with m.Switch(words):
+        for n in positions:
+            with m.Case(n):
+                m.d[domain] += target.eq(window[32 * n : 32 * n + len(target)])
 
 
 class NetworkKind(enum.Enum, shape=2):

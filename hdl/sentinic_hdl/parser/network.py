@@ -32,6 +32,11 @@ def is_extension(protocol: Value, ip_version: Value) -> Value:
     return (protocol == AUTHENTICATION) | ((ip_version == 2) & Cat(others).any())
 
 
+def mapped(octets: Value, first: int) -> Value:
+    """The IPv4 address from byte ``first`` on, IPv4-mapped."""
+    return Cat(number(octets, first, 4), Const(0xFFFF, 16))
+
+
 class NetworkStep(wiring.Component):
     """The fixed IPv4 or IPv6 header, but for what depends on its length fields (:class:`BoundsStep`).
 
@@ -86,8 +91,8 @@ class NetworkStep(wiring.Component):
         following = number(octets, 6, 1)
         with m.If(ip_version == 1):
             m.d.comb += [
-                o.source.eq(Cat(number(octets, 12, 4), Const(0xFFFF, 16))),
-                o.destination.eq(Cat(number(octets, 16, 4), Const(0xFFFF, 16))),
+                o.source.eq(mapped(octets, 12)),
+                o.destination.eq(mapped(octets, 16)),
                 o.words.eq(octets[:4]),
                 o.length.eq(total),
                 o.length_is_rest.eq(total == 0),

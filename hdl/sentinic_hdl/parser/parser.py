@@ -2,16 +2,20 @@
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from sentinic.abi.profiles import Profile
 
-from ..meta import frame_beat
+from ..meta import Quote, frame_beat
 from .checksum import ChecksumUnit
 from .collect import Collector, ParsedFrame
 from .flow_hash import KEY_BITS, FlowHash
 from .folded import Folded
 from .unrolled import Unrolled
+
+#: Frames between ``i`` and ``o``: the latency in frames of one beat, and room for a slow reader.
+FRAMES, FOLDED_FRAMES = 64, 8
 
 
 class Parser(wiring.Component):
@@ -25,7 +29,10 @@ class Parser(wiring.Component):
     change of ``hash_key`` ``i`` waits about 300 cycles.
 
     Folded schedule (``board``): a frame every 13 cycles, longer ones as fast as they come, 3 cycles more for each
-    extension header; 8 frames are held.
+    extension header; 8 frames are held.  What ICMP errors quote is not read.
+
+    In a build with SYN offload the unrolled schedule reads what ICMP errors quote, at the same pace.  Where ``quotes``
+    waits, as many are held as frames, and as many more in frames on their way; then ``i`` waits.
 
     Parameters
     ----------
@@ -35,6 +42,7 @@ class Parser(wiring.Component):
     -------
     i: frames; ``info`` counts on the first beat
     o: one record a frame
+    quotes: one for each record with ``quotes_tcp``, in their order; it may come later than the record
     hash_key: of the flow hash, ``hash_key0`` in bits 31..0
     """
 
@@ -44,6 +52,7 @@ class Parser(wiring.Component):
             {
                 "i": In(stream.Signature(frame_beat(profile))),
                 "o": Out(stream.Signature(ParsedFrame)),
+                "quotes": Out(stream.Signature(Quote)),
                 "hash_key": In(KEY_BITS),
             }
         )
@@ -51,12 +60,12 @@ class Parser(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         folded = self._profile.folded_parser
-        # Frames between ``i`` and ``o``: the latency in frames of one beat, and room for a slow reader.
-        depth = 8 if folded else 64
-        m.submodules.collect = collect = Collector(depth=depth)
+        depth = FOLDED_FRAMES if folded else FRAMES
+        reads_quotes = bool(self._profile.attempts) and not folded
+        m.submodules.collect = collect = Collector(depth=depth, quotes=reads_quotes)
         beat = self.i.payload
         in_flight = Signal(range(depth + 1))
-        in_frame, open_ = Signal(), Signal()
+        in_frame, open_, room = Signal(), Signal(), Signal(init=1)
         taken, begun = Signal(), Signal()
         m.d.comb += [
             taken.eq(self.i.valid & self.i.ready),
@@ -81,11 +90,11 @@ class Parser(wiring.Component):
             connect(m, decode.flow_hash, collect.flow_hash)
         else:
             m.submodules.checksum = checksum = ChecksumUnit(profile=self._profile, depth=32)
-            m.submodules.decode = decode = Unrolled(profile=self._profile)
+            m.submodules.decode = decode = Unrolled(profile=self._profile, quotes=reads_quotes)
             assert FlowHash.ADDRESS_LATENCY <= Unrolled.NETWORK_TO_TRANSPORT < 16
             m.submodules.flow_hash = flow_hash = FlowHash(depth=16)
             m.d.comb += [
-                open_.eq((in_flight != depth) & ~flow_hash.stale),
+                open_.eq((in_flight != depth) & ~flow_hash.stale & room),
                 decode.i.valid.eq(taken),
                 self.i.ready.eq(~checksum.full & (in_frame | open_)),
                 flow_hash.key.eq(self.hash_key),
@@ -96,6 +105,18 @@ class Parser(wiring.Component):
                 flow_hash.transport.payload.eq(decode.transport.payload),
             ]
             connect(m, flow_hash.o, collect.flow_hash)
+        if reads_quotes:
+            # Each of the frames that are in flight when there is no more room may bring one.
+            m.submodules.quotes = quotes = SyncFIFOBuffered(width=Quote.as_shape().size, depth=2 * depth)
+            connect(m, decode.quoting, collect.quotes)
+            m.d.comb += [
+                room.eq(quotes.level < depth),
+                quotes.w_data.eq(decode.quote.payload),
+                quotes.w_en.eq(decode.quote.valid),
+                self.quotes.valid.eq(quotes.r_rdy),
+                self.quotes.payload.eq(quotes.r_data),
+                quotes.r_en.eq(self.quotes.ready),
+            ]
 
         m.d.comb += [
             decode.i.payload.eq(beat),

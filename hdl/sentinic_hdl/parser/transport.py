@@ -31,6 +31,11 @@ def pseudo_rest(length: Value, protocol: Value) -> Value:
     return Cat(high, Const(0, 8 - len(high)), length[:8]) + Cat(Const(0, 8), protocol)
 
 
+def is_icmp(protocol: Value, ip_version: Value) -> Value:
+    """Whether ``protocol`` is ICMP, or ICMPv6 over IPv6."""
+    return ((protocol == ICMP) & (ip_version == 1)) | ((protocol == ICMPV6) & (ip_version == 2))
+
+
 class ReachStep(wiring.Component):
     """Whether the transport header can be opened: what is known of it before its bytes are."""
 

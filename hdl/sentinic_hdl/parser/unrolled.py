@@ -2,12 +2,12 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from sentinic.abi.profiles import MAX_EXTENSION_HEADERS, PARSE_WINDOW_BYTES, Profile
 
-from ..meta import frame_beat
+from ..meta import Quote, frame_beat
 from .layout import (
     BODY_BITS,
     ETHERNET_BYTES,
@@ -25,10 +25,12 @@ from .layout import (
     NetworkFields,
     Reach,
     Transport,
+    pick,
 )
 from .link import LabelStep, LinkStep
 from .network import BoundsStep, ExtensionStep, NetworkStep, is_extension
-from .transport import ReachStep, TransportStep, pseudo_rest
+from .quote import QUOTE_BYTES, QUOTE_HEADER_WORDS, SHORTEST_QUOTE_WORDS, QuoteReader
+from .transport import ReachStep, TransportStep, is_icmp, pseudo_rest
 
 IPV4_BYTES = 60
 WINDOW_BITS = 8 * (PARSE_WINDOW_BYTES - ETHERNET_BYTES)
@@ -40,24 +42,29 @@ class Unrolled(wiring.Component):
     """Decodes the headers of a frame a cycle, up to 192 bytes deep.
 
     Frames flow freely: a result comes a fixed number of cycles after the beat that fills the window or ends the frame:
-    ``link`` 3, ``network`` 5, ``transport`` and ``job`` 14 cycles.
+    ``link`` 3, ``network`` 5, ``transport`` and ``job`` 14 cycles; with ``quotes``, ``quoting`` and ``quote`` 20.
 
-    The window is never shifted.  Each stage picks what it needs, and only packets with extension headers take the
-    window
-    along past the IP header: the transport's 20 bytes are picked early for the others.
+    The window is never shifted.  Each stage picks what it needs, and only packets with extension headers, and ICMP
+    with ``quotes``, take the window along past the IP header: the transport's 20 bytes are picked early for the others.
+
+    Parameters
+    ----------
+    quotes: what ICMP errors quote is wanted
 
     Members
     -------
     i: beats of at least 64 bytes; never refused
+    quoting, quote: with ``quotes``, see :class:`QuoteReader`
     """
 
     #: Cycles between a frame's ``network`` and its ``transport``.
     NETWORK_TO_TRANSPORT = 9
 
-    def __init__(self, *, profile: Profile):
+    def __init__(self, *, profile: Profile, quotes: bool = False):
         if profile.beat_bytes < 64 or PARSE_WINDOW_BYTES % profile.beat_bytes:
             raise ValueError(f"data_width must be at least 512 and divide the window, not {profile.data_width!r}")
-        self._profile = profile
+        self._profile, self._quotes = profile, quotes
+        wanted = {"quoting": 1, "quote": Quote} if quotes else {}
         super().__init__(
             {
                 "i": In(stream.Signature(frame_beat(profile), always_ready=True)),
@@ -65,6 +72,7 @@ class Unrolled(wiring.Component):
                 "network": Out(stream.Signature(NetworkFields, always_ready=True)),
                 "transport": Out(stream.Signature(Transport, always_ready=True)),
                 "job": Out(stream.Signature(CheckJob, always_ready=True)),
+                **{name: Out(stream.Signature(shape, always_ready=True)) for name, shape in wanted.items()},
             }
         )
 
@@ -103,7 +111,7 @@ class Unrolled(wiring.Component):
         valid4, frame4, window4 = self._forward(m, valid3, frame3, window3)
         with m.If(valid3):
             m.d.sync += [labels4.eq(labels3), left4.eq(frame3.body - Cat(Const(0, 2), labels3.words))]
-            _pick(m, "sync", header4, window3, labels3.words, range(LINK_WORDS + 1))
+            pick(m, "sync", header4, window3, labels3.words, range(LINK_WORDS + 1))
 
         # Cycle 5: its fields, and sums for the checksums.
         m.submodules.network_step = network_step = NetworkStep()
@@ -153,7 +161,7 @@ class Unrolled(wiring.Component):
         near = Signal(8 * TRANSPORT_BYTES, reset_less=True)
         header_sum, seed = Signal(21), Signal(20)
         extended = is_extension(network5.protocol, network5.ip_version)
-        valid6, frame6, window6 = self._forward(m, valid5, frame5, window5, needed=extended)
+        valid6, frame6, window6 = self._forward(m, valid5, frame5, window5, needed=extended | self._may_quote(network5))
         with m.If(valid5):
             header = Signal(37)
             m.d.comb += header.eq(fixed5 + addresses5 + options5)
@@ -162,7 +170,7 @@ class Unrolled(wiring.Component):
                 header_sum.eq(header[:16] + header[16:32] + header[32:]),
                 seed.eq(addresses5[:16] + addresses5[16:32] + addresses5[32:]),
             ]
-            _pick(m, "sync", near, window5, bounds_step.o.words, range(NEAREST, FARTHEST + 1))
+            pick(m, "sync", near, window5, bounds_step.o.words, range(NEAREST, FARTHEST + 1))
 
         # Cycles 7 to 12: extension headers.  The first one lies where the transport would.
         once = Signal(17)
@@ -177,7 +185,7 @@ class Unrolled(wiring.Component):
                 m.d.comb += step.octets.eq(near)
             else:
                 with m.If(step.active):
-                    _pick(m, "comb", step.octets, window, cursor.words, range(NEAREST + 2, WINDOW_WORDS - 1))
+                    pick(m, "comb", step.octets, window, cursor.words, range(NEAREST + 2, WINDOW_WORDS - 1))
             passed = Signal(Cursor, name=f"cursor{n}")
             passed_near = Signal.like(near, name=f"near{n}")
             passed_seed = Signal.like(seed, name=f"seed{n}")
@@ -189,7 +197,8 @@ class Unrolled(wiring.Component):
                     passed_seed.eq(seed),
                     passed_moved.eq(moved | step.active),
                 ]
-            valid, frame, window = self._forward(m, valid, frame, window, needed=moved | step.active)
+            needed = moved | step.active | self._may_quote(cursor)
+            valid, frame, window = self._forward(m, valid, frame, window, needed=needed)
             cursor, near, seed, moved = passed, passed_near, passed_seed, passed_moved
 
         # Cycle 13: the transport header comes to its place.
@@ -210,7 +219,22 @@ class Unrolled(wiring.Component):
                 header13.eq(near),
             ]
             with m.If(moved):
-                _pick(m, "sync", header13, window, cursor.words, range(NEAREST + 2, WINDOW_WORDS))
+                pick(m, "sync", header13, window, cursor.words, range(NEAREST + 2, WINDOW_WORDS))
+        if self._quotes:
+            m.submodules.quotes = reader = QuoteReader()
+            quote13 = Signal(8 * QUOTE_BYTES, reset_less=True)
+            with m.If(valid & self._may_quote(cursor)):
+                positions = range(NEAREST + QUOTE_HEADER_WORDS, WINDOW_WORDS - SHORTEST_QUOTE_WORDS + 1)
+                pick(m, "sync", quote13, window, cursor.words + QUOTE_HEADER_WORDS, positions)
+            m.d.comb += [
+                reader.valid.eq(valid13),
+                reader.cursor.eq(cursor13),
+                reader.reach.eq(reach13),
+                reader.type.eq(header13[:8]),
+                reader.octets.eq(quote13),
+            ]
+            connect(m, reader.quoting, flipped(self.quoting))
+            connect(m, reader.quote, flipped(self.quote))
 
         # Cycle 14: its fields.
         m.submodules.transport_step = transport_step = TransportStep()
@@ -234,6 +258,10 @@ class Unrolled(wiring.Component):
                 ),
             ]
         return m
+
+    def _may_quote(self, header: data.View) -> Value:
+        """What follows ``header``, a :class:`Network` or :class:`Cursor`, may be an error whose quote matters."""
+        return is_icmp(header.protocol, header.ip_version) if self._quotes else Const(0)
 
     def _capture(self, m: Module) -> tuple[Signal, data.View, Signal, Value]:
         """Collects the beats of the window.  Returns valid, frame, window and bytes 12 to 29."""
@@ -278,11 +306,3 @@ class Unrolled(wiring.Component):
                 with m.If(frame.body > start - ETHERNET_BYTES if start else Const(1)):
                     m.d.sync += o_window[low:high].eq(window[low:high])
         return o_valid, o_frame, o_window
-
-
-def _pick(m: Module, domain: str, target: Value, window: Value, words: Value, positions: range) -> None:
-    """Assigns the bytes from word ``words`` on to ``target``.  A switch, as shifting the whole window would be slow."""
-    with m.Switch(words):
-        for n in positions:
-            with m.Case(n):
-                m.d[domain] += target.eq(window[32 * n : 32 * n + len(target)])

@@ -64,6 +64,7 @@ ATTEMPTS: tuple[Counter, ...] = (
     Counter("attempts_again", "packets", "SYNs that were held already; they are offloaded"),
     Counter("attempts_answered", "packets", "held SYNs given back: the responder sent something"),
     Counter("attempts_refused", "packets", "held SYNs given back: the responder sent a RST"),
+    Counter("attempts_unreachable", "packets", "held SYNs given back: an ICMP or ICMPv6 error quoted them"),
     Counter("attempts_interrupted", "packets", "held SYNs given back: the originator sent something else"),
     Counter("attempts_superseded", "packets", "held SYNs given back, or ended: the originator began anew"),
     Counter("attempts_expired", "packets", "held SYNs given back, or ended: nobody answered in time"),

@@ -16,6 +16,7 @@ class Reason(IntEnum):
     SUPERSEDED = 4  #: the originator began anew: a SYN with another sequence number
     EXPIRED = 5  #: nobody answered in time
     EVICTED = 6  #: the table was full, and this attempt the oldest
+    UNREACHABLE = 7  #: an ICMP or ICMPv6 error came that quotes the SYN
 
 
 #: Reasons after which the attempt is over: no answer was seen.

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Kind
-from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.meta import PacketMeta, Quote
 from sentinic_hdl.stages.syn_offload import stage, table, types
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
@@ -37,7 +37,7 @@ class HeldAndRestored(wiring.Component):
         op, record, held = Signal(parts.Op), Signal(parts.Record), Signal(parts.held_shape(PROFILE))
         reverse, key = Signal(), Signal(parts.Key)
         m.d.comb += [
-            *parts.op_of(PROFILE, self.meta, op, enabled=1),
+            *parts.op_of(PROFILE, self.meta, Signal(Quote), op, enabled=1),
             self.holdable.eq(op.syn),
             reverse.eq(parts.is_reversed(op)),
             key.eq(parts.key_of(op, reverse)),
@@ -52,6 +52,7 @@ def held_and_restored(parts) -> Bench:
     bench = Bench()
     dut = bench.add("dut", HeldAndRestored(parts), free=True)
     bench.assume(dut.meta.cell < PROFILE.store_cells, because="the store has no other cells")
+    bench.assume(~dut.meta.headers.quotes_tcp, because="only ICMP quotes")
     # What the parser leaves 0 where there is no VLAN tag need not be 0 here: all of it comes back.
     expected = Signal(PacketMeta)
     bench.m.d.comb += [
@@ -139,12 +140,15 @@ def conserving(dut) -> Bench:
     bench.assume(
         ~dut.reporting | bench.past(dut.reporting | taken), because="only records that were taken are on their way"
     )
+    bench.assume(bench.rules(dut.quotes).kept, because="the parser keeps the stream rules")
     bench.check(bench.rules(dut.o).kept)
     bench.check(bench.rules(dut.records).kept)
 
     cell, inside, packets = Signal(2), Signal(), Signal(3)
     m.d.comb += cell.eq(AnyConst(2))
     comes, goes = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+    # Each error takes its quote along, and nothing else does.
+    bench.check((dut.quotes.valid & dut.quotes.ready) == (comes & dut.i.p.headers.quotes_tcp))
     with m.If(comes & (dut.i.p.cell == cell)):
         m.d.sync += inside.eq(1)
     with m.Elif(goes & (dut.o.p.cell == cell)):
@@ -189,8 +193,17 @@ def test_what_goes_into_the_stage_comes_out_once_for_so_many_cycles(tmp_path: Pa
         ("(moves & ~(giving & passing_on))", "moves"),
         ("passing.eq((~giving & ~passing_on) | (moves", "passing.eq((~giving & ~passing_on) | (self.o.ready"),
         ("write.en.eq(step & here.hold)", "write.en.eq(step & here.hold & ~here.give)"),
+        ("room & ~gap & known),\n            self.i", "room & ~gap),\n            self.i"),
+        ("room & ~gap) & known)", "room & ~gap))"),
     ],
-    ids=["passes what it holds", "forgets what comes behind", "does not wait for records", "holds the one before"],
+    ids=[
+        "passes what it holds",
+        "forgets what comes behind",
+        "does not wait for records",
+        "holds the one before",
+        "takes an error twice",
+        "takes an error without its quote",
+    ],
 )
 def test_a_stage_that_loses_or_doubles_packets_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(around(mutant(stage.__name__, before, after)), tmp_path, cycles=CYCLES)

@@ -9,10 +9,11 @@ from amaranth.lib import data
 from amaranth.sim import Simulator
 
 from sentinic.abi.profiles import Profile
-from sentinic_hdl.meta import frame_beat
+from sentinic_hdl.meta import Quote, frame_beat
 from sentinic_hdl.parser import ParsedFrame, Parser
 from tests.hdl.parser.frames import Stimulus
 from tests.reference.parser import flow_hash, parse
+from tests.reference.quote import Quote as Quoted
 
 KEY = random.Random("flow hash").getrandbits(352)
 
@@ -29,6 +30,7 @@ def fields(shape: object, offset: int = 0, prefix: str = "") -> Iterator[tuple[s
 
 
 RESULT_FIELDS = tuple(fields(ParsedFrame))
+QUOTE_FIELDS = tuple(fields(Quote))
 
 
 def beats_of(profile: Profile, frame: Stimulus, r: random.Random) -> list[int]:
@@ -68,10 +70,14 @@ def expected(frame: Stimulus, key: int = KEY) -> dict[str, int]:
 
 
 def differences(frames: Sequence[Stimulus], values: Sequence[int], key: int = KEY) -> list[str]:
-    """One line for each frame whose record is wrong: the fields as they are and as they should be."""
+    """One line for each frame whose record is wrong: the fields as they are and as they should be.
+
+    Whether it quotes a packet is for :func:`quotes_of`.
+    """
     lines = []
     for number, (frame, value) in enumerate(zip(frames, values, strict=True)):
         got, want = decoded(value), expected(frame, key)
+        got.pop("headers.quotes_tcp")
         assert got.keys() == want.keys()
         wrong = {name: (hex(got[name]), hex(want[name])) for name in want if got[name] != want[name]}
         if wrong:
@@ -79,11 +85,24 @@ def differences(frames: Sequence[Stimulus], values: Sequence[int], key: int = KE
     return lines
 
 
+def quotes_of(values: Sequence[int], quotes: Sequence[int]) -> list[Quoted | None]:
+    """What each record's frame quotes, ``quotes`` being those that came, in their order."""
+    left = iter(quotes)
+    found = [next(left) if decoded(value)["headers.quotes_tcp"] else None for value in values]
+    assert next(left, None) is None, "there is a quote of no record"
+    return [quote if quote is None else _quote(quote) for quote in found]
+
+
+def _quote(value: int) -> Quoted:
+    return Quoted(**{name: value >> offset & ((1 << width) - 1) for name, offset, width in QUOTE_FIELDS})
+
+
 @dataclass
 class Run:
     """What a simulation saw; times in cycles."""
 
     values: list[int] = field(default_factory=list)
+    quotes: list[int] = field(default_factory=list)
     began: list[int] = field(default_factory=list)  # first beats taken
     ended: list[int] = field(default_factory=list)  # last beats taken
     came: list[int] = field(default_factory=list)
@@ -99,13 +118,14 @@ def simulate(
     seed: int = 1,
     keys: Mapping[int, int] = MappingProxyType({}),
     hold: int = 0,
+    hold_quotes: int = 0,
     limit: int = 100_000,
 ) -> Run:
     """Run the frames through a parser in Amaranth's simulator.
 
     ``idle`` and ``busy`` are the probabilities of a pause before a beat and of not taking a record; ``hold`` keeps all
-    records waiting for so many cycles; ``keys`` has the hash keys that come into force when a frame is first offered.
-    Ends when every frame has come out; raises ``TimeoutError`` at ``limit`` cycles.
+    records waiting for so many cycles, ``hold_quotes`` all quotes; ``keys`` has the hash keys that come into force when
+    a frame is first offered.  Ends when every frame has come out; raises ``TimeoutError`` at ``limit`` cycles.
     """
     dut = Parser(profile)
     r = random.Random(seed)
@@ -153,8 +173,21 @@ def simulate(
             assert not ctx.get(dut.o.valid)
             await ctx.tick()
 
+    async def take_quotes(ctx) -> None:  # type: ignore[no-untyped-def]
+        for _ in range(hold_quotes):
+            await ctx.tick()
+        ready = True
+        ctx.set(dut.quotes.ready, ready)
+        async for _, _, valid, value in ctx.tick().sample(dut.quotes.valid, dut.quotes.payload.as_value()):
+            if valid and ready:
+                run.quotes.append(value)
+            ready = q.random() >= busy
+            ctx.set(dut.quotes.ready, ready)
+
+    q = random.Random(seed)
     simulator = Simulator(dut)
     simulator.add_clock(1e-8)
+    simulator.add_process(take_quotes)
     simulator.add_testbench(take)
     simulator.add_testbench(feed)
     simulator.run()

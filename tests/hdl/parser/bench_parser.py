@@ -123,6 +123,7 @@ class ParserBench(Bench):
         self.shape = Packed(ParsedFrame)
         self.i = self.source("parser__i")
         self.o = self.sink("parser__o")
+        self.quotes = self.sink("parser__quotes")
         dut.parser__hash_key.value = KEY
 
     def send(self, packets: list[Made]) -> None:

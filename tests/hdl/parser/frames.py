@@ -116,6 +116,9 @@ def _transport(r: random.Random, protocol: int, addresses: bytes, largest: int) 
     elif protocol in (1, 58):
         header = bytearray(8) if _odd(r, 0.1) else bytearray(r.randbytes(8))
         at = 2
+        if r.random() < 0.7:
+            header[0] = r.choice((3, 4, 5, 11, 12) if protocol == 1 else (1, 2, 3, 4))
+            body = _quoted(r, 4 if protocol == 1 else 6) + body
     else:
         header = bytearray(r.randbytes(12) if protocol == 132 else b"")
     if at is None:
@@ -128,6 +131,20 @@ def _transport(r: random.Random, protocol: int, addresses: bytes, largest: int) 
         value = checksum(pseudo + bytes(segment[:length]))
         segment[at : at + 2] = (value or (0xFFFF if protocol == 17 else 0)).to_bytes(2, "big")
     return bytes(segment)
+
+
+def _quoted(r: random.Random, version: int) -> bytes:
+    """A packet as an error quotes it: of TCP mostly, its beginning."""
+    if _odd(r):
+        version = 10 - version
+    transport = r.randbytes(20)
+    first, extensions = _extensions(r, version, 6 if r.random() < 0.8 else r.randrange(256))
+    if r.random() < 0.7:
+        first, extensions = 6, b""
+    addresses = r.randbytes(32 if version == 6 else 8)
+    header = (_ipv6 if version == 6 else _ipv4)(r, first, len(extensions) + 20, addresses)
+    packet = header + extensions + transport
+    return packet[: len(header) + len(extensions) + 8] if r.random() < 0.6 else packet[: r.randrange(len(packet) + 1)]
 
 
 def _extensions(r: random.Random, version: int, protocol: int) -> tuple[int, bytes]:

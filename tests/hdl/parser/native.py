@@ -12,7 +12,7 @@ from amaranth.lib import data
 
 from sentinic.abi.profiles import Profile
 from sentinic_hdl.emit import to_verilog
-from sentinic_hdl.meta import frame_beat
+from sentinic_hdl.meta import Quote, frame_beat
 from sentinic_hdl.parser import ParsedFrame, Parser
 from sentinic_sim.build import find_compiler
 from sentinic_sim.compile import verilator
@@ -27,6 +27,10 @@ def words(shape: object) -> int:
     return -(-data.Layout.cast(shape).size // 32)
 
 
+def _numbers(rows: np.ndarray) -> list[int]:
+    return [int.from_bytes(row.tobytes(), "little") for row in rows]
+
+
 class NativeParser:
     """A parser of ``profile``, built below ``folder``."""
 
@@ -36,13 +40,17 @@ class NativeParser:
         self.library.run.restype = ctypes.c_int64
         self.library.reset(np.frombuffer(key.to_bytes(44, "little"), dtype=np.uint32).ctypes)
 
-    def run(self, frames: Sequence[Stimulus], *, idle: float = 0, busy: float = 0, seed: int = 1) -> list[int]:
-        """The record of each frame.  ``idle`` and ``busy`` as for ``simulate``."""
+    def run(
+        self, frames: Sequence[Stimulus], *, idle: float = 0, busy: float = 0, seed: int = 1
+    ) -> tuple[list[int], list[int]]:
+        """The record of each frame, and the quotes.  ``idle`` and ``busy`` as for ``simulate``."""
         r = random.Random(seed)
         size = 4 * words(frame_beat(self.profile))
         beats = [beat.to_bytes(size, "little") for frame in frames for beat in beats_of(self.profile, frame, r)]
         stimulus = np.frombuffer(b"".join(beats), dtype=np.uint32)
         records = np.zeros((len(frames), words(ParsedFrame)), dtype=np.uint32)
+        quotes = np.zeros((len(frames), words(Quote)), dtype=np.uint32)
+        quoted = ctypes.c_int64()
         came = self.library.run(
             ctypes.c_int64(len(beats)),
             stimulus.ctypes,
@@ -50,13 +58,16 @@ class NativeParser:
             ctypes.c_int64(len(frames)),
             records.ctypes,
             ctypes.c_int64(records.shape[1]),
+            quotes.ctypes,
+            ctypes.c_int64(quotes.shape[1]),
+            ctypes.byref(quoted),
             ctypes.c_int64(int(256 * idle)),
             ctypes.c_int64(int(256 * busy)),
             ctypes.c_uint64(seed),
             ctypes.c_int64(1000 + 400 * (len(beats) + len(frames))),
         )
         assert came == len(frames), f"{came} of {len(frames)} records came"
-        return [int.from_bytes(record.tobytes(), "little") for record in records]
+        return _numbers(records), _numbers(quotes[: quoted.value])
 
     def _build(self, folder: Path) -> Path:
         program, root = verilator()

@@ -7,7 +7,7 @@ from sentinic.abi.syn_offload import MAX_RETRANSMISSIONS, Reason
 
 @dataclass(frozen=True)
 class Segment:
-    """A TCP packet as the table sees it; ``syn``: one that may be held."""
+    """A TCP packet as the table sees it; ``syn``: one that may be held, ``quoted``: it is what an ICMP error quotes."""
 
     now: int
     source: int
@@ -16,6 +16,7 @@ class Segment:
     destination_port: int = 80
     syn: bool = False
     reset: bool = False
+    quoted: bool = False
     ipv6: bool = False
     sequence: int = 0
     ip_length: int = 60
@@ -85,6 +86,11 @@ class Model:
             return self._enter(attempts, item, given) if item.syn else Fate(given)
         if not mine.holding:
             return Fate()
+        if item.quoted:
+            if (item.ends, item.sequence) != (mine.syn.ends, mine.syn.sequence):
+                return Fate()
+            mine.holding = False
+            return Fate(_given(mine, Reason.UNREACHABLE))
         if item.ends != mine.syn.ends:
             mine.holding = False
             return Fate(_given(mine, Reason.REFUSED if item.reset else Reason.ANSWERED))

@@ -10,7 +10,7 @@ from sentinic.abi.profiles import BOARD, Profile
 from sentinic.abi.registers import SYN_OFFLOAD
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Checksum, Kind, Protocol
-from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.meta import PacketMeta, Quote
 from sentinic_hdl.stages.syn_offload import SynOffload
 from sentinic_hdl.stages.syn_offload.types import Ended
 from tests.hdl.parser.bench import fields
@@ -22,6 +22,7 @@ SMALL = replace(BOARD, name="small", syn_attempts=8, syn_ways=2)
 LIMIT = 20_000
 TIMEOUT = 10_000
 FIELDS = {name: (lsb, width) for name, lsb, width in fields(PacketMeta)}
+QUOTE_FIELDS = {name: lsb for name, lsb, _ in fields(Quote)}
 RECORD_FIELDS = {name: (lsb, width) for name, lsb, width in fields(Ended)}
 #: The longest that records are on their way behind the stage, in cycles.
 REPORTING = 12
@@ -72,6 +73,8 @@ def mapped(address: int, *, ipv6: bool) -> int:
 
 def meta_of(segment: Segment, seed: int = 0) -> dict[str, int]:
     """A meta as the parser would make it, its cell being ``segment.name``; the rest of it at random."""
+    if segment.quoted:
+        return _error_of(segment)
     r = random.Random(segment.name * 1000 + seed)
     vlans = r.randrange(3)
     network = 14 + 4 * vlans
@@ -113,8 +116,41 @@ def meta_of(segment: Segment, seed: int = 0) -> dict[str, int]:
     return {name: int(values.get(name, 0)) for name in FIELDS}
 
 
+def _error_of(segment: Segment) -> dict[str, int]:
+    """The meta of an ICMP error of some router that quotes ``segment``."""
+    r = random.Random(segment.name)
+    values = {
+        "cell": segment.name,
+        "info.timestamp": segment.now,
+        "info.port": segment.port,
+        "headers.ip_version": 2 if segment.ipv6 else 1,
+        "headers.source": r.getrandbits(128),
+        "headers.destination": mapped(segment.source, ipv6=segment.ipv6),
+        "headers.source_port": 3,
+        "headers.protocol_class": Protocol.ICMPV6 if segment.ipv6 else Protocol.ICMP,
+        "headers.transport_checksum": Checksum.GOOD,
+        "headers.quotes_tcp": 1,
+    }
+    return {name: int(values.get(name, 0)) for name in FIELDS}
+
+
+def quote_of(segment: Segment) -> int:
+    """What such an error quotes, as the parser says it."""
+    values = {
+        "source": mapped(segment.source, ipv6=segment.ipv6),
+        "destination": mapped(segment.destination, ipv6=segment.ipv6),
+        "source_port": segment.source_port,
+        "destination_port": segment.destination_port,
+        "sequence": segment.sequence,
+    }
+    return sum(values[name] << lsb for name, lsb in QUOTE_FIELDS.items())
+
+
 class Bench:
-    """Sends metas in, and collects what comes out in ``out``; ``sent`` has the cycles in which they were taken."""
+    """Sends metas in, and collects what comes out in ``out``; ``sent`` has the cycles in which they were taken.
+
+    ``quotes`` are those of the errors among them, in their order.
+    """
 
     def __init__(
         self, *, seed: int = 1, idle: float = 0.0, busy: float = 0.0, profile: Profile = SMALL, timeout: int = TIMEOUT,
@@ -127,6 +163,7 @@ class Bench:
         self.sent: dict[int, int] = {}
         self.events: list[dict[str, int]] = []
         self.records: list[Told] = []
+        self.quotes: list[int] = []
         self.wanted = wanted
         self.busy_records = busy if busy_records is None else busy_records
         self.lossless = lossless
@@ -163,6 +200,17 @@ class Bench:
                         self.out.append(Out(values, self.cycle))
                 ctx.set(stage.o.ready, self.random.random() >= self.busy)
 
+        async def quotes(ctx):
+            """Offers what errors quote, some cycles late as it may be."""
+            idle = random.Random(self.random.random())
+            while self.quotes:
+                while idle.random() < self.idle:
+                    await ctx.tick()
+                ctx.set(stage.quotes.payload.as_value(), self.quotes.pop(0))
+                ctx.set(stage.quotes.valid, 1)
+                await ctx.tick().until(stage.quotes.ready)
+                ctx.set(stage.quotes.valid, 0)
+
         async def reports(ctx):
             """Takes records, and has them on their way for a while."""
             left = 0
@@ -189,6 +237,7 @@ class Bench:
 
         simulator.add_testbench(main)
         simulator.add_process(sink)
+        simulator.add_process(quotes)
         simulator.add_process(reports)
         simulator.add_process(watch)
         with deep_expressions():

@@ -10,13 +10,14 @@ import pytest
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Checksum, Fragment, Kind, Protocol, Verdict
 from tests.hdl.syn_offload.model import Given, Model, Segment, renumbered
-from tests.hdl.syn_offload.stage_bench import SMALL, TIMEOUT, Bench, delivered, meta_of, unmarked
+from tests.hdl.syn_offload.stage_bench import SMALL, TIMEOUT, Bench, delivered, meta_of, quote_of, unmarked
 
 # A component that refuses its parameters is never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 
 SYN = Segment(1000, 7, 9, syn=True, sequence=5)
 ANSWER = Segment(2000, 9, 7, 80, 1000)
+ERROR = replace(SYN, syn=False, quoted=True)
 LARGE = replace(SMALL, syn_attempts=64, syn_ways=4)
 
 
@@ -30,7 +31,8 @@ def traffic(seed: int, count: int, hosts: int, *, step: int = 300) -> list[Segme
         a, b = r.sample(range(1, hosts + 1), 2)
         found.append(
             Segment(
-                now, a, b, 10 + a // 2, 10 + b // 2, syn=kind < 0.7, reset=kind > 0.9, ipv6=r.random() < 0.2,
+                now, a, b, 10 + a // 2, 10 + b // 2, syn=kind < 0.7, reset=kind > 0.9,
+                quoted=0.7 <= kind < 0.8, ipv6=r.random() < 0.2,
                 sequence=r.randrange(2) if r.random() < 0.3 else 0, ip_length=r.choice((60, 60, 60, 44)),
                 port=r.randrange(2),
             )
@@ -41,6 +43,7 @@ def traffic(seed: int, count: int, hosts: int, *, step: int = 300) -> list[Segme
 def run(segments: list[Segment], control: int = 1, **options) -> Bench:
     """The stage with offload on, these packets, and a flush behind them, in the same mode."""
     bench = Bench(**options)
+    bench.quotes = [quote_of(segment) for segment in segments if segment.quoted]
 
     async def drive(ctx):
         await bench.write(ctx, "control", control)
@@ -52,7 +55,10 @@ def run(segments: list[Segment], control: int = 1, **options) -> Bench:
 
 
 def check_conserved(bench: Bench, segments: list[Segment]) -> None:
-    """Each packet comes out once, as it was; those of a 5-tuple in their order; those never held in theirs."""
+    """Each packet comes out once, as it was; those of a 5-tuple in their order; those never held in theirs.
+
+    An error comes behind the SYNs that it quotes.
+    """
     assert sorted(out.name for out in bench.out) == [segment.name for segment in segments]
     for out in bench.out:
         assert out.kind in (Kind.PACKET, Kind.REGENERATED, Kind.VOID)
@@ -64,7 +70,10 @@ def check_conserved(bench: Bench, segments: list[Segment]) -> None:
     flows = defaultdict(list)
     for out in delivered(bench.out):
         segment = segments[out.name]
-        flows[frozenset(segment.ends), segment.ipv6].append(out.name)
+        if not segment.quoted:
+            flows[frozenset(segment.ends), segment.ipv6].append(out.name)
+        if segment.quoted or segment.syn:
+            flows[segment.ends, segment.sequence, segment.ipv6].append(out.name)
     for names in flows.values():
         assert names == sorted(names)
 
@@ -100,6 +109,7 @@ def test_with_room_for_all_attempts_their_fates_are_those_of_the_packets_times(i
 def test_switched_off_and_empty_it_passes_everything_on_in_a_cycle() -> None:
     bench = Bench()
     segments = traffic(1, 60, 4)
+    bench.quotes = [quote_of(segment) for segment in segments if segment.quoted]
 
     async def drive(ctx):
         await bench.send(ctx, [meta_of(segment) for segment in segments])
@@ -200,6 +210,7 @@ PASSING = {
     "behind SNAP": {"headers__network_offset": 22},
     "cut before the card": {"info__wire_length": 200},
     "longer than a cell": {"info__length": 129, "info__wire_length": 129},
+    "length left to the frame": {"headers__ip_length_is_rest": 1},
     "long options before TCP": {"headers__ip_length": 256},
     "crosses a threshold": {"crossing__rules": 4, "crossing__value": 100},
 }
@@ -231,6 +242,8 @@ AFTER = {
     "reset by the originator": (replace(SYN, syn=False, reset=True), Reason.INTERRUPTED),
     "data of the originator": (replace(SYN, syn=False), Reason.INTERRUPTED),
     "another length": (replace(SYN, ip_length=44), Reason.INTERRUPTED),
+    "quoted by an error": (ERROR, Reason.UNREACHABLE),
+    "quoted by an error at the other port": (replace(ERROR, port=1), Reason.UNREACHABLE),
 }
 
 
@@ -267,6 +280,74 @@ def test_packets_without_ports_or_of_another_protocol_end_nothing() -> None:
 
     bench.run(drive)
     assert [out.name for out in bench.out] == [1, 2, 3]
+
+
+IN_VAIN = {
+    "of another attempt": ({"sequence": 6}, {}),
+    "of the other direction": ({"source": 9, "destination": 7, "source_port": 80, "destination_port": 1000}, {}),
+    "with a bad checksum": ({}, {"transport_checksum": Checksum.BAD, "verdict": Verdict.BAD_TRANSPORT_CHECKSUM}),
+    "with a bad IP checksum": ({}, {"network_checksum_bad": 1, "verdict": Verdict.BAD_NETWORK_CHECKSUM}),
+}
+
+
+@pytest.mark.parametrize("what", IN_VAIN)
+def test_an_error_in_vain_passes_and_the_next_ends_the_wait(what: str) -> None:
+    quoted, headers = IN_VAIN[what]
+    syn, vain, error = renumbered([SYN, replace(ERROR, now=1500, **quoted), replace(ERROR, now=2000)])
+    metas = [meta_of(syn), odd(vain, **{f"headers__{name}": value for name, value in headers.items()}), meta_of(error)]
+    bench = Bench()
+    bench.quotes = [quote_of(vain), quote_of(error)]
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        await bench.send(ctx, metas[:2])
+        await bench.wait(ctx, 20)
+        assert await bench.read(ctx, "holding") == 1
+        await bench.send(ctx, metas[2:])
+        await bench.wait(ctx, 20)
+
+    bench.run(drive)
+    assert [out.name for out in bench.out] == [1, 0, 2]
+    assert [out.values for out in bench.out[::2]] == metas[1:]
+    assert bench.out[1].told == (Reason.UNREACHABLE, 0, 1000)
+
+
+def test_an_error_cut_before_the_card_is_believed() -> None:
+    syn, error = renumbered([SYN, ERROR])
+    bench = Bench()
+    bench.quotes = [quote_of(error)]
+    cut = odd(error, headers__verdict=Verdict.TRUNCATED, headers__transport_checksum=Checksum.UNCHECKED)
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        await bench.send(ctx, [meta_of(syn), cut])
+        await bench.wait(ctx, 20)
+
+    bench.run(drive)
+    assert [out.reason for out in bench.out] == [Reason.UNREACHABLE, Reason.NONE]
+
+
+def test_syns_and_errors_that_quote_them_wait_for_nothing_at_the_pace_of_the_wire() -> None:
+    """An error that quotes a TCP packet has 70 bytes at least: two beats of ``wide``."""
+    syns = [Segment(1000 + n, 100 + n, 9, syn=True, sequence=n) for n in range(60)]
+    errors = [replace(syn, syn=False, quoted=True) for syn in syns]
+    segments = renumbered([segment for pair in zip(syns, errors, strict=True) for segment in pair])
+    bench = Bench(profile=LARGE, timeout=10**9)
+    bench.quotes = [quote_of(segment) for segment in segments if segment.quoted]
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        for n in range(0, len(segments), 2):
+            await bench.send(ctx, [meta_of(segment) for segment in segments[n : n + 2]])
+            await bench.wait(ctx, 1)
+        await bench.wait(ctx, 30)
+
+    bench.run(drive)
+    check_conserved(bench, segments)
+    assert [out.name for out in bench.out] == list(range(len(segments)))
+    assert [event["reason"] for event in bench.events if event["reason"]] == [Reason.UNREACHABLE] * len(syns)
+    times = [bench.sent[segment.name] for segment in segments]
+    assert times == [times[0] + 3 * n + of for n in range(len(syns)) for of in (0, 1)], "a packet had to wait"
 
 
 def test_a_stage_without_room_for_a_set_is_refused() -> None:

@@ -90,7 +90,7 @@ class Rig:
                 ctx.set(op.flush, item.flush)
             elif item is not None:
                 ctx.set(op.flush, 0)
-                for name in ("syn", "reset", "ipv6", "sequence", "ip_length", "port"):
+                for name in ("syn", "reset", "quoted", "ipv6", "sequence", "ip_length", "port"):
                     ctx.set(getattr(op, name), getattr(item, name))
                 for end in ("source", "destination"):
                     ctx.set(getattr(op, end).address, getattr(item, end))
@@ -158,7 +158,8 @@ def random_items(seed: int, count: int, hosts: int, *, sets: int, idle: float = 
         kind = r.random()
         items.append(
             Segment(
-                now, 1 + a, 1 + b, 10 + a // 2, 10 + b // 2, syn=kind < 0.7, reset=kind > 0.9, ipv6=r.random() < 0.1,
+                now, 1 + a, 1 + b, 10 + a // 2, 10 + b // 2, syn=kind < 0.6, reset=kind > 0.9,
+                quoted=0.6 <= kind < 0.75, ipv6=r.random() < 0.1,
                 sequence=r.randrange(2) if r.random() < 0.3 else 0, ip_length=r.choice((60, 60, 60, 44)),
                 port=r.randrange(2),
             )
@@ -197,6 +198,24 @@ def test_an_attempt_is_over_when_its_time_out_has_come_and_not_a_nanosecond_befo
         assert (fates[1].absorb, fates[1].hold) == (reason is Reason.ANSWERED, reason is Reason.EXPIRED)
 
 
+@pytest.mark.parametrize("between", [0, 1, 2, 3, 5], ids=lambda count: f"{count} cycles between")
+def test_an_error_that_quotes_the_syn_and_no_other_gives_it_back(between: int) -> None:
+    syn = Segment(1000, 7, 9, syn=True, sequence=5)
+    error = replace(syn, now=1010, syn=False, quoted=True, ip_length=0)
+    back = Segment(1010, 9, 7, 80, 1000, quoted=True, sequence=5)
+    pause = [None] * between
+    for other in (replace(error, sequence=6), back, replace(error, source_port=1001), replace(error, ipv6=True)):
+        fates = check([syn, *pause, other, *pause, error, *pause, error], sets=2, ways=2)
+        assert fates == [Fate(hold=True), Fate(), Fate(Given(syn, Reason.UNREACHABLE, 0, 1000)), Fate()]
+
+
+def test_an_error_after_the_time_out_finds_the_attempt_over_whatever_it_quotes() -> None:
+    syn = Segment(1000, 7, 9, syn=True, sequence=5)
+    for sequence in (5, 6):
+        error = replace(syn, now=1000 + TIMEOUT, syn=False, quoted=True, sequence=sequence)
+        assert check([syn, error], sets=2, ways=2)[1] == Fate(Given(syn, Reason.EXPIRED, 0, 1000))
+
+
 def test_time_before_the_attempt_ends_nothing() -> None:
     syn = Segment(1000, 7, 9, syn=True)
     assert check([syn, Sweep(50, 0), replace(syn, now=20)], sets=1, ways=2)[1:] == [Fate(), Fate(absorb=True)]
@@ -209,7 +228,11 @@ def interleavings(draw: st.DrawFn) -> list[Item]:
     items: list[Item] = []
     for _ in range(draw(st.integers(1, 14))):
         now += draw(st.sampled_from((0, 0, 0, 1, TIMEOUT - 1, TIMEOUT, 5)))
-        kind = draw(st.sampled_from(("idle", "sweep", "syn", "syn", "syn", "other", "answer", "reset", "odd")))
+        kind = draw(
+            st.sampled_from(
+                ("idle", "sweep", "syn", "syn", "syn", "other", "answer", "reset", "odd", "error", "other error")
+            )
+        )
         if kind == "idle":
             items.append(None)
         elif kind == "sweep":
@@ -224,6 +247,8 @@ def interleavings(draw: st.DrawFn) -> list[Item]:
                     "answer": Segment(now, 9, client, 80, 1000),
                     "reset": Segment(now, 9, client, 80, 1000, reset=True),
                     "odd": replace(syn, ip_length=44),
+                    "error": replace(syn, syn=False, quoted=True, ip_length=0),
+                    "other error": Segment(now, 9, client, 80, 1000, quoted=True, sequence=syn.sequence),
                 }[kind]
             )
     return items

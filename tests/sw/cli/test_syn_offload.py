@@ -12,7 +12,9 @@ from scapy.layers.l2 import Ether
 from sentinic.abi.profiles import PROFILES
 from sentinic.capture import CaptureReader
 from sentinic.cli import main
+from tests.hdl.parser.errors import LINKS, cases
 from tests.reference.corpus import CORPUS, captures, needs_corpus
+from tests.sw.cli.captures import pcap
 
 pytestmark = pytest.mark.slow
 BUILDS = [name for name, profile in PROFILES.items() if profile.attempts]
@@ -51,6 +53,27 @@ def packets(folder: Path) -> Counter[tuple[int, bytes]]:
 @pytest.mark.parametrize("profile", BUILDS)
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: str(path.relative_to(CORPUS)))
 def test_a_capture_gives_the_same_connections(capture: Path, profile: str, tmp_path: Path) -> None:
+    check_the_same(capture, profile, tmp_path)
+
+
+@pytest.mark.parametrize("profile", BUILDS)
+def test_icmp_errors_that_quote_syns_give_the_same_connections(profile: str, tmp_path: Path) -> None:
+    """Errors of every kind behind their SYN, and behind a second one of it, each from a port of its own."""
+    frames, port = [], 1000
+    for link in LINKS.values():
+        for name in cases():
+            case = cases(port)[name]
+            port += 1
+            frames += [bytes(link / packet) for packet in (case.syn, case.syn, case.error, case.syn)]
+    capture = tmp_path / "errors.pcap"
+    capture.write_bytes(pcap(frames))
+    told = check_the_same(capture, profile, tmp_path)["syn_offload"]
+    # Those behind MPLS are not held.
+    assert told["unreachable"] == sum(case.is_read for case in cases().values()) * (len(LINKS) - 1)
+
+
+def check_the_same(capture: Path, profile: str, tmp_path: Path) -> dict[str, Any]:
+    """The same connections without offload and in both modes; the summary of the last."""
     off = run(capture, profile, tmp_path / "off", "")
     assert off["syn_offload"] is None
     for mode in ("syn", "compact"):
@@ -58,6 +81,7 @@ def test_a_capture_gives_the_same_connections(capture: Path, profile: str, tmp_p
         on = run(capture, profile, folder, f'[syn_offload]\nenabled = true\nmode = "{mode}"\n')
         assert connections(folder) == connections(tmp_path / "off")
         check_what_is_missing(on, packets(tmp_path / "off"), packets(folder), compact=mode == "compact")
+    return on
 
 
 def check_what_is_missing(summary: dict[str, Any], before: Counter, after: Counter, *, compact: bool) -> None:
@@ -73,7 +97,7 @@ def check_what_is_missing(summary: dict[str, Any], before: Counter, after: Count
     missing = before - after
     assert missing.total() == told["packets_avoided"] == summary["conservation"]["fates"]["offloaded"]
     assert all(is_syn(frame) for _, frame in missing)
-    ends = ("answered", "refused", "interrupted", "superseded", "expired", "evicted")
+    ends = ("answered", "refused", "unreachable", "interrupted", "superseded", "expired", "evicted")
     assert told["attempts"] == sum(told[name] for name in ends)
     assert told["unreported"] == 0
     # The secret of the hash is another one in each run: five attempts may meet in a set.

@@ -12,7 +12,7 @@ from sentinic.abi.registers import SYN_OFFLOAD
 from sentinic.abi.syn_offload import UNANSWERED, Reason
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.csr.bank import RegisterBank
-from sentinic_hdl.meta import PacketMeta
+from sentinic_hdl.meta import PacketMeta, Quote
 from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.syn_offload.expiry import Expiry
 from sentinic_hdl.stages.syn_offload.table import LATENCY, Attempts
@@ -22,6 +22,7 @@ from sentinic_hdl.stages.syn_offload.types import (
     ended_of,
     held_of,
     held_shape,
+    is_error,
     is_tcp,
     op_of,
     restored,
@@ -73,6 +74,7 @@ class SynOffload(wiring.Component):
 
     time: wire time, ns
     lossless: time moves with packets only, and nothing may be lost
+    quotes: what packets with ``quotes_tcp`` quote, in their order; they wait for it
     records: attempts that nobody answered, in compact mode
     wanted: somebody takes records
     reporting: records taken are still on their way
@@ -90,6 +92,7 @@ class SynOffload(wiring.Component):
                 **StageSignature().members,
                 "time": In(64),
                 "lossless": In(1),
+                "quotes": In(stream.Signature(Quote)),
                 "records": Out(stream.Signature(Ended)),
                 "wanted": In(1),
                 "reporting": In(1),
@@ -133,19 +136,22 @@ class SynOffload(wiring.Component):
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
         inside = Signal(range(DEPTH + 1))  # packets and sweeps whose outcome is to come
         empty, idle, direct, room, gap = Signal(), Signal(), Signal(), Signal(), Signal()
+        known = Signal()  # what the packet quotes is here
         going, sweeping, leaving, passing = Signal(), Signal(), Signal(), Signal()
         looking = Signal()
         m.d.comb += [
             empty.eq((inside == 0) & (table.live == 0)),
             expiry.empty.eq(empty),
             idle.eq(~bank.control[0] & ~expiry.flushing & empty),
+            known.eq(~self.i.p.headers.quotes_tcp | self.quotes.valid),
+            self.quotes.ready.eq(self.i.valid & self.i.ready & self.i.p.headers.quotes_tcp),
             room.eq(inside != DEPTH - 1),
-            direct.eq(self.i.valid & idle & passing),
-            going.eq(self.i.valid & ~idle & room & ~gap),
-            self.i.ready.eq(Mux(idle, passing, room & ~gap)),
+            direct.eq(self.i.valid & idle & passing & known),
+            going.eq(self.i.valid & ~idle & room & ~gap & known),
+            self.i.ready.eq(Mux(idle, passing, room & ~gap) & known),
             metas.w_data.eq(self.i.payload),
             metas.w_en.eq(going),
-            looking.eq(going & is_tcp(self.i.p)),
+            looking.eq(going & (is_tcp(self.i.p) | is_error(self.i.p))),
             # A sweep needs the place of a packet, and that of the SYN that it may give back.
             sweeping.eq(expiry.due & ~idle & ~table.clearing & ~going & (inside < DEPTH - SWEEP_MARGIN)),
             expiry.done.eq(sweeping),
@@ -158,7 +164,7 @@ class SynOffload(wiring.Component):
             m.d.sync += [waited.eq(waited + 1), gap.eq((waited == PATIENCE - 1) & (inside < DEPTH - SWEEP_MARGIN))]
 
         op = table.i
-        m.d.comb += op_of(profile, self.i.p, op, enabled=enabled)
+        m.d.comb += op_of(profile, self.i.p, self.quotes.p, op, enabled=enabled)
         m.d.comb += [
             op.sweep.eq(sweeping),
             op.index.eq(expiry.sweep.index),

@@ -223,6 +223,8 @@ class Attempts(wiring.Component):
         absorb, supersede, insert, give, remove = (
             Signal(name=name) for name in ("absorb", "supersede", "insert", "give", "remove")
         )
+        # What is quoted is the SYN itself, or of another attempt of the 5-tuple.
+        named = Signal()
         full = old.retransmissions.all()
         m.d.comb += [
             syn.eq(op.syn & ~op.sweep & ~clear),
@@ -231,7 +233,8 @@ class Attempts(wiring.Component):
             absorb.eq(syn & hit & held & ~over & one.again & ~full),
             supersede.eq(syn & hit & held & ~over & (one.anew | (one.again & full))),
             insert.eq(syn & (~hit | over | supersede)),
-            give.eq(held & (op.sweep | insert | (hit & ~absorb))),
+            named.eq(~op.quoted | over | (one.forward & ~one.anew)),
+            give.eq(held & (op.sweep | insert | (hit & ~absorb & named))),
             remove.eq(chosen.any() & (op.sweep | (hit & over)) & ~clear),
         ]
         reason = Signal(Reason)
@@ -241,6 +244,8 @@ class Attempts(wiring.Component):
             m.d.comb += reason.eq(Reason.EVICTED)
         with m.Elif(supersede):
             m.d.comb += reason.eq(Reason.SUPERSEDED)
+        with m.Elif(op.quoted):
+            m.d.comb += reason.eq(Reason.UNREACHABLE)
         with m.Elif(one.forward):
             m.d.comb += reason.eq(Reason.INTERRUPTED)
         with m.Elif(op.reset):

@@ -78,6 +78,7 @@ class Op(data.Struct):
     destination: End
     ipv6: 1
     syn: 1  # it may be held
+    quoted: 1  # an ICMP error quotes it, whose packet this is
     reset: 1
     now: 64
     sequence: 32
@@ -147,7 +148,8 @@ def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
     """A SYN that is nothing but a SYN, and of which record and :func:`held_shape` say everything.
 
     Anything else passes: a SYN with other flags (ECE and CWR aside), with payload, that crosses a threshold, behind
-    MPLS labels or SNAP, of which something is wrong or missing, or that is longer than a cell of the store.
+    MPLS labels or SNAP, of which something is wrong or missing, as the length in its IP header, or longer than a
+    cell of the store.
     """
     headers, info = meta.headers, meta.info
     return Cat(
@@ -167,6 +169,7 @@ def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
         headers.ip_version.any() & ~headers.ip_version.all(),
         headers.network_offset == ETHERNET_BYTES + VLAN_BYTES * headers.vlan_count,
         ~headers.ip_length[IP_LENGTH_BITS:].any(),
+        ~headers.ip_length_is_rest,
         info.length == info.wire_length,
         info.length.any() & (info.length <= profile.cell_bytes),
         ~meta.crossing.as_value().any(),
@@ -174,22 +177,29 @@ def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
     ).all()
 
 
-def op_of(profile: Profile, meta: PacketMeta, op, *, enabled: Value) -> list:
-    """Statements that fill ``op``, an :class:`Op` or a port of one, from a packet's meta.
+def is_error(meta: PacketMeta) -> Value:
+    """An ICMP error that quotes a TCP packet, and is what was sent: as far as it can be told, the sums are right."""
+    headers = meta.headers
+    return headers.quotes_tcp & ((headers.verdict == Verdict.CLEAN) | (headers.verdict == Verdict.TRUNCATED))
+
+
+def op_of(profile: Profile, meta: PacketMeta, quote: data.View, op, *, enabled: Value) -> list:
+    """Statements that fill ``op``, an :class:`Op` or a port of one, from a packet's meta, or from what it quotes.
 
     ``enabled``: SYNs may be held.
     """
-    headers = meta.headers
+    headers, quotes = meta.headers, meta.headers.quotes_tcp
     return [
-        op.source.port.eq(headers.source_port),
-        op.source.address.eq(headers.source),
-        op.destination.port.eq(headers.destination_port),
-        op.destination.address.eq(headers.destination),
+        op.source.port.eq(Mux(quotes, quote.source_port, headers.source_port)),
+        op.source.address.eq(Mux(quotes, quote.source, headers.source)),
+        op.destination.port.eq(Mux(quotes, quote.destination_port, headers.destination_port)),
+        op.destination.address.eq(Mux(quotes, quote.destination, headers.destination)),
         op.ipv6.eq(headers.ip_version == 2),
+        op.quoted.eq(quotes),
         op.syn.eq(enabled & is_holdable(profile, meta)),
         op.reset.eq(headers.tcp_flags[2]),
         op.now.eq(meta.info.timestamp),
-        op.sequence.eq(headers.tcp_sequence),
+        op.sequence.eq(Mux(quotes, quote.sequence, headers.tcp_sequence)),
         op.ip_length.eq(headers.ip_length),
         op.port.eq(meta.info.port),
     ]

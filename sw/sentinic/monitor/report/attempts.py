@@ -9,6 +9,7 @@ from sentinic.monitor.report.text import count, counted, share
 _ENDS = {
     "answered": ("the responder sent something", "good"),
     "refused": ("the responder sent a RST", "warn"),
+    "unreachable": ("an ICMP error came back", "warn"),
     "interrupted": ("the originator sent something else", "plain"),
     "superseded": ("the originator began anew", "plain"),
     "expired": ("nobody answered in time", "plain"),
