@@ -57,6 +57,7 @@ several captures: those of one port follow each other; ports are merged by time.
   ports = [0, 1]             protocols = ["TCP", "UDP"]     verdicts = ["CLEAN"]
   sample = 1                 one packet in this many
   snap_length = 9600         bytes; 0: descriptors only, no bytes of packets (for ring 0: no conn, no report)
+  bare_plain = true          plain TCP segments as descriptors only; left out: if neither packets nor jsonl are written
   spread_count = 4           spread_index = 0       this ring takes a quarter of the flows
   descriptors = 65536        data_bytes = 33554432  attempts = true  to get records of SYN offload (ring 0 does)
   [[statistics]]             a rule that counts, on the card or in software; OpenFlow's names of fields
