@@ -79,10 +79,10 @@ demo: setup ## a capture through the simulated card, into logs and a report in b
 	@echo "Open report.html in a browser, packets.pcapng in Wireshark."
 
 test: setup ## the tests that take seconds
-	@$(BIN)/pytest -n 2 -m "not slow" $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m "not slow" $(PYTEST_ARGS)
 
 test-slow: setup ## the long ones: builds from clean, proofs, the whole corpus, fuzz
-	@$(BIN)/pytest -n 2 -m slow $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal -m slow $(PYTEST_ARGS)
 
 check: setup ## report lint, format, types and outdated generated pages; changes nothing
 	@status=0; \

@@ -18,6 +18,7 @@ from sentinic_hdl.interrupt import Interrupt
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, frame_beat
 from sentinic_hdl.parser import Parser
 from sentinic_hdl.queue import Queue
+from sentinic_hdl.rings import compose
 from sentinic_hdl.rings.bodies import Bodies
 from sentinic_hdl.rings.reports import Reports
 from sentinic_hdl.rings.select import Select
@@ -175,6 +176,7 @@ class Card(wiring.Component):
             ready.eq(metas.i.ready),
             select.pause.eq(card_bank.control[1]),
             select.fault.eq(writer.fault),
+            select.extra_read.eq(writer.events.extra_read),
             select.busy.eq(copies.level >= UNANSWERED_COPIES),
             select.attempts_turn.eq((copies.level == 0) & (overtaken == 0)),
         ]
@@ -187,6 +189,8 @@ class Card(wiring.Component):
         for stage in chain:
             if "lossless" in stage.signature.members:
                 m.d.comb += [stage.time.eq(self.time), stage.lossless.eq(card_bank.control[1])]
+            if "raw_wanted" in stage.signature.members:
+                m.d.comb += stage.raw_wanted.eq(select.raw_wanted)
             if "quotes" in stage.signature.members:
                 wiring.connect(m, parser.quotes, stage.quotes)
         wiring.connect(m, select.release, store.release)
@@ -231,7 +235,9 @@ class Card(wiring.Component):
             "dispatch": (metas.o.valid, metas.o.ready),
             "dma": (copy.o.valid, copy.o.ready),
         }
-        increments = self._increments(ports, parser, select, writer, interrupt, steps, valid & ready)
+        increments = self._increments(
+            ports, parser, select, writer, interrupt, steps, valid & ready & ~compose.is_extra(payload)
+        )
         for stage in chain:
             if "attempts" in stage.signature.members:
                 increments.update(self._attempts(stage.attempts, select))
@@ -270,6 +276,7 @@ class Card(wiring.Component):
             config.crossings.eq(bank.extras[1]),
             config.attempts.eq(bank.extras[2]),
             config.bare_plain.eq(bank.extras[3]),
+            config.raw_syns.eq(bank.extras[4]),
         ]
         for name in (
             "descriptor_mask",
@@ -428,6 +435,7 @@ class Card(wiring.Component):
             came, given = events.port == n, events.given_port == n
             table[f"port{n}.attempts"] = events.hold & came
             table[f"port{n}.attempts_again"] = events.absorb & came
+            table[f"port{n}.attempts_uncopied"] = events.uncopied & came
             for reason in Reason:
                 if reason is not Reason.NONE:
                     table[f"port{n}.attempts_{reason.name.lower()}"] = (events.reason == reason) & given

@@ -108,3 +108,5 @@ class PacketMeta(data.Struct):
     headers: ParsedHeaders
     crossing: Crossing
     reason: 3  # sentinic.abi.syn_offload.Reason: why a SYN that was held goes on
+    raw: 1  # a SYN that waits or ends in SYN offload, for rings that want raw SYNs; for no other
+    shared: 1  # a SYN that waits in SYN offload comes twice: ``raw``, and later, which alone gives its cell back

@@ -72,6 +72,11 @@ def is_regenerated(meta) -> Value:
     return meta.kind == Kind.REGENERATED
 
 
+def is_extra(meta) -> Value:
+    """A SYN that waits in SYN offload, on its way to rings that want raw SYNs: what becomes of it is told later."""
+    return meta.raw & meta.shared
+
+
 def crosses(meta) -> Value:
     return meta.crossing.rules.any() & ~is_regenerated(meta)
 

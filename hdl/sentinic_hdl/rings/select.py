@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
@@ -16,6 +17,10 @@ from sentinic_hdl.store import cells_of, release_shape
 
 #: A ring's snap length never cuts the link and VLAN headers that the tag is put behind, or leaves no byte at all.
 MIN_SNAP_BYTES = 64
+
+
+#: Places for SYNs that end behind extra copies of them, and for such copies.
+ENDS = 64
 
 
 class SelectFates(data.Struct):
@@ -46,6 +51,10 @@ class Select(wiring.Component):
     A SYN of an attempt that nobody answered has no copy while others wait (``busy``), so that these never wait for many
     of it.  What a stage has ended (``Kind.VOID``) goes to no ring.
 
+    A SYN that waits or ends in SYN offload goes raw to the rings with ``raw_syns``, under the same condition.  Of one
+    that waits these are extra copies (:func:`compose.is_extra`): it comes again later, for all other rings, and is
+    counted then.  If no ring takes it, it is given back when the extra copies before it have been read.
+
     Members
     -------
     i: packets
@@ -54,6 +63,7 @@ class Select(wiring.Component):
     release: packets that no ring takes
     report_lost, attempts_lost: there is no ring for the report offered; it is taken
     attempts_wanted: there is a ring for reports of attempts
+    raw_wanted: there is one for raw SYNs
     rings: the ring's registers
     fault: rings that must not be written
     congested: there is no room for the copies of another packet behind ``o``
@@ -62,6 +72,7 @@ class Select(wiring.Component):
     fates: packets that end here
     ring_events: per ring
     taken: a bit a ring: a packet was decided for it
+    extra_read: an extra copy with bytes has been read
     done: a packet leaves
     unreported: a bit a port: a SYN that nobody answered, and that a ring wanted, goes to none
     """
@@ -76,6 +87,7 @@ class Select(wiring.Component):
                 "attempts": In(stream.Signature(report_frame(profile))),
                 "attempts_lost": Out(1),
                 "attempts_wanted": Out(1),
+                "raw_wanted": Out(1),
                 "o": Out(stream.Signature(copy_shape(profile))),
                 "release": Out(stream.Signature(release_shape(profile))),
                 "rings": In(RingConfig()).array(profile.rings),
@@ -87,6 +99,7 @@ class Select(wiring.Component):
                 "fates": Out(SelectFates),
                 "ring_events": Out(ring_events(profile)),
                 "taken": Out(profile.rings),
+                "extra_read": In(1),
                 "done": Out(1),
                 "unreported": Out(profile.ports),
             }
@@ -120,8 +133,21 @@ class Select(wiring.Component):
             )
         crosses, given = compose.crosses(self.i.p), compose.is_regenerated(self.i.p)
         crossings = Cat(self.rings[n].enable & self.rings[n].crossings & crosses for n in rings)
-        ended = Signal()  # nothing is to be delivered
+        # Which rings it is for, whatever they filter: a SYN that was held, those that had it when it came have no more.
+        raw = Signal(profile.rings)
+        allowed = Signal(profile.rings)
+        in_vain = Signal()
+        m.d.comb += [
+            raw.eq(Cat(config.raw_syns for config in self.rings)),
+            allowed.eq(
+                Mux(self.i.p.raw, raw, Mux(self.i.p.kind == Kind.VOID, 0, ~(raw & self.i.p.shared.replicate(len(raw)))))
+            ),
+            in_vain.eq(given & Cat(self.i.p.reason == reason for reason in UNANSWERED).any()),
+        ]
+        m.d.sync += self.raw_wanted.eq((Cat(config.enable for config in self.rings) & raw).any())
+        ended = Signal()  # a stage has ended it; it may go to rings that want raw SYNs
         unanswered = Signal()  # a SYN that was held in vain
+        yielding = Signal()  # has no copy while others wait
         # How much of it each ring would take, and the room that needs, before it is known which ring that is.
         taken_bytes, taken_slots, taken_bare, taken_plain = [], [], [], []
         plain = Signal()
@@ -161,15 +187,16 @@ class Select(wiring.Component):
             m.d.sync += meta_valid.eq(self.i.valid)
         with m.If(self.i.ready & self.i.valid):
             m.d.comb += [
-                here.eq(Mux(self.i.p.kind == Kind.VOID, 0, Cat(matches) | crossings)),
+                here.eq((Cat(matches) | crossings) & allowed),
                 crossed.eq(crossings),
             ]
             m.d.sync += [
                 meta.eq(self.i.payload),
                 matched.eq(here),
                 told.eq(crossed),
-                ended.eq(self.i.p.kind == Kind.VOID),
-                unanswered.eq(given & Cat(self.i.p.reason == reason for reason in UNANSWERED).any()),
+                ended.eq((self.i.p.kind == Kind.VOID) | self.i.p.raw),
+                unanswered.eq(in_vain),
+                yielding.eq(in_vain | self.i.p.raw),
             ]
 
         # Stage 2: sample, look for room, and emit a copy a cycle, lowest ring first.
@@ -188,7 +215,7 @@ class Select(wiring.Component):
         counts = [Signal(16, name=f"sample_count{n}") for n in rings]
         m.d.comb += [
             sampled.eq(match & (told | Cat(count == 0 for count in counts))),
-            congested.eq(self.congested | (unanswered & self.busy)),
+            congested.eq(self.congested | (yielding & self.busy)),
             hold.eq(congested & self.pause & (sampled & room).any() & ~begun),
             taking.eq(Mux(begun, todo, sampled & room & ~congested.replicate(profile.rings))),
             rest.eq(taking & (taking - 1)),
@@ -197,7 +224,8 @@ class Select(wiring.Component):
             with m.If(taking[n]):
                 m.d.comb += chosen.eq(n)
         first = meta_valid & ~begun & ~hold
-        m.d.comb += copy_valid.eq(meta_valid & ~hold & taking.any())
+        extra = Signal()
+        m.d.comb += [extra.eq(compose.is_extra(meta)), copy_valid.eq(meta_valid & ~hold & taking.any())]
 
         with m.If(meta_valid & ~hold):
             with m.If(taking.any()):
@@ -206,21 +234,15 @@ class Select(wiring.Component):
                     m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
             with m.Else():
                 m.d.comb += meta_done.eq(release_ready)
-        # Through a register: once offered, a packet stays given up, even if a ring has room again meanwhile.
-        m.d.comb += release_ready.eq(~self.release.valid | self.release.ready)
-        with m.If(release_ready):
-            m.d.sync += self.release.valid.eq(meta_valid & ~hold & ~taking.any())
-            with m.If(meta_valid):
-                m.d.sync += [
-                    self.release.p.cell.eq(meta.cell),
-                    self.release.p.cells.eq(cells_of(profile, meta.info.length)),
-                ]
+        ends = self._release(m, meta, meta_valid & ~hold & ~taking.any(), extra, release_ready)
 
-        place_ready, report_copy, frame = Signal(), Signal(), Signal(report_frame(profile))
+        place_ready = Signal()
+        report_copy = Signal()
+        frame = Signal(report_frame(profile))
         groups, attempts = self._reports(m, room, place_ready, begun | copy_valid)
         m.d.comb += [
             report_copy.eq(groups.copy | attempts.copy),
-            copy_ready.eq(place_ready & ~report_copy),
+            copy_ready.eq(place_ready & ~report_copy & (~extra | ends.w_rdy)),
             frame.eq(Mux(attempts.copy, self.attempts.payload, self.report.payload)),
             self.done.eq(meta_valid & meta_done),
         ]
@@ -237,7 +259,7 @@ class Select(wiring.Component):
         with m.If(decided):
             m.d.sync += [self.ring_events.sampled_out.eq(match & ~sampled), self.ring_events.lost.eq(lost)]
             with m.If(ended):
-                m.d.sync += self.fates.offloaded.eq(1)
+                m.d.sync += self.fates.offloaded.eq(~taking.any() & ~extra)
             with m.Elif(~match.any()):
                 m.d.sync += self.fates.filtered.eq(1)
             with m.Elif(~sampled.any()):
@@ -256,15 +278,53 @@ class Select(wiring.Component):
                 m.d.sync += counts[n].eq(0)
 
         source = {
-            "valid": copy_valid | report_copy,
+            "valid": (copy_valid & (~extra | ends.w_rdy)) | report_copy,
             "ready": place_ready,
             "report": report_copy,
             "frame": frame,
             "ring": Mux(attempts.copy, attempts.chosen, Mux(groups.copy, groups.chosen, chosen)),
             "last": ~Mux(attempts.copy, attempts.rest, Mux(groups.copy, groups.rest, rest)).any(),
         }
-        self._place(m, meta, wanted, source, lost, decided)
+        marking = self._place(m, meta, wanted, source, lost, decided)
+        m.d.comb += [
+            ends.w_data.eq(Cat(meta.cell[: len(self.release.p.cell)], ~extra)),
+            ends.w_en.eq(Mux(extra, marking, meta_valid & ~hold & ~taking.any() & meta.shared)),
+        ]
         return m
+
+    def _release(self, m, meta, gone, extra, ready):
+        """Give back what is ``gone``; what was copied before, when these extra copies are read.
+
+        The latter waits in a queue, in which each extra copy is a place that goes when one has been read, and then for
+        a cycle in which nothing else is given back: no packet waits for it, unless the queue is full.
+        """
+        cell_bits = len(self.release.p.cell)
+        m.submodules.ends = ends = SyncFIFOBuffered(width=cell_bits + 1, depth=ENDS)
+        free = Signal()
+        at_once = Signal()
+        ending = Signal()
+        skipping = Signal()
+        unread = Signal()  # there is no news of the copy yet
+        news = Signal(range(ENDS + 1))  # extra copies that were read, and still have a place
+        m.d.comb += [
+            # Through a register: once offered, a packet stays given up, even if a ring has room again meanwhile.
+            free.eq(~self.release.valid | self.release.ready),
+            at_once.eq(gone & ~meta.shared),
+            ending.eq(ends.r_rdy & ends.r_data[-1]),
+            unread.eq(~news.any() & ~self.extra_read),
+            skipping.eq(ends.r_rdy & ~ends.r_data[-1] & ~unread),
+            ends.r_en.eq(Mux(ending, free & ~at_once, skipping)),
+            ready.eq(Mux(meta.shared, extra | ends.w_rdy, free)),
+        ]
+        m.d.sync += news.eq(news + self.extra_read - skipping)
+        with m.If(free):
+            m.d.sync += [
+                self.release.valid.eq(at_once | ending),
+                self.release.p.cell.eq(Mux(at_once, meta.cell, ends.r_data[:cell_bits])),
+                # A SYN that waits has one cell.
+                self.release.p.cells.eq(Mux(at_once, cells_of(self._profile, meta.info.length), 1)),
+            ]
+        return ends
 
     def _reports(self, m, room, ready, busy):
         """Copies of reports, of statistics and of attempts.
@@ -317,12 +377,16 @@ class Select(wiring.Component):
         return room
 
     def _place(self, m, meta, wanted, source, lost, decided):
-        """Stage 3: give the copy its place in the data ring."""
+        """Stage 3: give the copy its place in the data ring.
+
+        Returns whether there is one, of a packet, whose bytes are to be read.
+        """
         profile = self._profile
         taken_bytes, taken_slots, taken_bare, taken_plain = wanted
         since = [Signal(32, name=f"lost_since{n}") for n in range(profile.rings)]
         telling, untold = Signal(profile.rings), Signal(profile.rings)
         plain = Signal()
+        bare = Signal()
         copy = Signal(copy_shape(profile))
         slots = Signal(9)
         placed = Signal()
@@ -335,6 +399,7 @@ class Select(wiring.Component):
         m.d.comb += [
             untold.eq(Cat(each.any() for each in since) & ~telling),
             plain.eq(Array(taken_plain)[chosen] & ~untold.bit_select(chosen, 1)),
+            bare.eq(plain | Array(taken_bare)[chosen]),
         ]
         with m.If(source["ready"]):
             m.d.sync += placed.eq(source["valid"])
@@ -343,7 +408,7 @@ class Select(wiring.Component):
                 copy.meta.eq(meta),
                 copy.ring.eq(chosen),
                 copy.captured.eq(Mux(plain, 0, Array(taken_bytes)[chosen])),
-                copy.bare.eq(plain | Array(taken_bare)[chosen]),
+                copy.bare.eq(bare),
                 copy.plain.eq(plain),
                 copy.last.eq(source["last"]),
                 slots.eq(Mux(plain, 0, Array(taken_slots)[chosen])),
@@ -394,6 +459,7 @@ class Select(wiring.Component):
                     m.d.sync += since[n].eq(Mux(telling[n], 1, since[n] + 1))
                 with m.Elif(telling[n]):
                     m.d.sync += since[n].eq(0)
+        return source["ready"] & source["valid"] & ~source["report"] & ~bare
 
 
 class _ReportCopies:

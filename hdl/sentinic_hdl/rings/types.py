@@ -36,6 +36,7 @@ class RingConfig(wiring.Signature):
                 "spread_index": Out(7),
                 "reports": Out(1),  # reports of statistics are for this ring
                 "attempts": Out(1),  # so are reports of attempts that nobody answered
+                "raw_syns": Out(1),  # SYNs that wait or end in SYN offload are for it as they come, not afterwards
                 "crossings": Out(1),  # so are packets that cross a threshold, whatever it filters or samples
             }
         )

@@ -35,6 +35,7 @@ class WriterEvents(data.Struct):
     failed: 1  # a packet or report, at its last copy: no ring has it
     copy_written: 1  # a copy; ``ring`` and ``captured`` tell which
     copy_failed: 1
+    extra_read: 1  # an extra copy (:func:`compose.is_extra`) with bytes has them all
     of_report: 1  # all of this is of a report
     ring: 4
     captured: LENGTH_BITS
@@ -85,13 +86,20 @@ class Writer(wiring.Component):
         ring_bits = ceil_log2(profile.rings)
         descriptor_beats = DESCRIPTOR.size // beat_bytes
 
-        ticket = data.StructLayout({"ring": ring_bits, "last": 1, "report": 1, "captured": LENGTH_BITS})
+        ticket = data.StructLayout({"ring": ring_bits, "last": 1, "extra": 1, "report": 1, "captured": LENGTH_BITS})
         pending_shape = data.StructLayout({"descriptor": 8 * DESCRIPTOR.size, "bare": 1, "ticket": ticket})
         m.submodules.pending = pending = SyncFIFOBuffered(width=pending_shape.size, depth=PENDING)
         m.submodules.asks = asks = SyncFIFO(width=ask_shape(profile).size, depth=ASKS)
         ask = Signal(ask_shape(profile))
+        # An extra copy ends nothing: the packet comes again later, or is given back when the extra copies are read.
         report = Signal()
-        m.d.comb += report.eq(compose.is_report(self.i.p))
+        extra = Signal()
+        last = Signal()
+        m.d.comb += [
+            report.eq(compose.is_report(self.i.p)),
+            extra.eq(compose.is_extra(self.i.p.meta)),
+            last.eq(self.i.p.last & ~extra),
+        ]
 
         # --- Compose: the words of tag and descriptor, in registers, after the store was asked for the body. ---
         # What enables so many registers is known a cycle ahead: the store is asked while the packet before is still
@@ -99,6 +107,7 @@ class Writer(wiring.Component):
         # answer to its bytes; a copy that is a descriptor alone is done with that.
         asked = Signal()
         composed = Signal()
+        composed_extra = Signal()
         compose_now = Signal()
         pass_now = Signal()
         room = Signal()  # for a descriptor, and another in the cycle before
@@ -116,12 +125,12 @@ class Writer(wiring.Component):
             pass_now.eq(self.i.valid & self.i.p.bare & room & asks.w_rdy),
             self.i.ready.eq(compose_now | pass_now),
             # Nothing is read for a descriptor alone, but the store releases the packet only behind what is.
-            asks.w_en.eq(Mux(self.i.p.bare, pass_now & self.i.p.last, self.i.valid & ~asked)),
+            asks.w_en.eq(Mux(self.i.p.bare, pass_now & last, self.i.valid & ~asked)),
             ask.report.eq(report),
             ask.frame.cell.eq(self.i.p.meta.cell),
             ask.frame.beats.eq((self.i.p.captured + beat_bytes - 1) >> beat_log2),
             ask.frame.cells.eq(cells_of(profile, self.i.p.meta.info.length)),
-            ask.frame.release.eq(self.i.p.last),
+            ask.frame.release.eq(last),
             asks.w_data.eq(ask),
             self.read.valid.eq(asks.r_rdy),
             self.read.payload.eq(asks.r_data),
@@ -135,6 +144,7 @@ class Writer(wiring.Component):
             m.d.sync += [
                 asked.eq(0),
                 composed.eq(1),
+                composed_extra.eq(extra),
                 *(word.eq(value) for word, value in zip(words, compose.slot_words(self.i.p, length), strict=True)),
                 packet_address.eq(base + Cat(Const(0, 6), self.i.p.slot)),
                 first_beat.eq((HEADROOM // 4 - length) >> ceil_log2(beat_words)),
@@ -147,7 +157,8 @@ class Writer(wiring.Component):
             pending_entry.descriptor.eq(compose.descriptor_bits(self.i.p, length)),
             pending_entry.bare.eq(self.i.p.bare),
             pending_entry.ticket.ring.eq(self.i.p.ring),
-            pending_entry.ticket.last.eq(self.i.p.last),
+            pending_entry.ticket.last.eq(last),
+            pending_entry.ticket.extra.eq(extra),
             pending_entry.ticket.report.eq(report),
             pending_entry.ticket.captured.eq(self.i.p.captured),
             pending.w_data.eq(pending_entry),
@@ -340,6 +351,7 @@ class Writer(wiring.Component):
 
         self._responses(m, awaited, awaited_shape, results)
         m.d.sync += [
+            self.events.extra_read.eq(done & composed_extra),
             self.events.data_beat.eq(sending_packet),
             self.events.descriptor_beat.eq(sending_descriptor),
         ]
@@ -376,7 +388,7 @@ class Writer(wiring.Component):
                     events.ring.eq(head.ticket.ring),
                     events.of_report.eq(head.ticket.report),
                     events.captured.eq(head.ticket.captured),
-                    any_copy.eq((any_copy | written) & ~head.ticket.last),
+                    any_copy.eq((any_copy | (written & ~head.ticket.extra)) & ~head.ticket.last),
                     events.delivered.eq(head.ticket.last & (any_copy | written)),
                     events.failed.eq(head.ticket.last & ~(any_copy | written)),
                 ]

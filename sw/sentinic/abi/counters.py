@@ -61,7 +61,8 @@ PORT: tuple[Counter, ...] = (
 #: Of each port, in a build with SYN offload.
 ATTEMPTS: tuple[Counter, ...] = (
     Counter("attempts", "packets", "SYNs held"),
-    Counter("attempts_again", "packets", "SYNs that were held already; they are offloaded"),
+    Counter("attempts_again", "packets", "SYNs that were held already; offloaded, unless a ring takes raw SYNs"),
+    Counter("attempts_uncopied", "packets", "SYNs held that came too fast for the rings that want raw SYNs"),
     Counter("attempts_answered", "packets", "held SYNs given back: the responder sent something"),
     Counter("attempts_refused", "packets", "held SYNs given back: the responder sent a RST"),
     Counter("attempts_unreachable", "packets", "held SYNs given back: an ICMP or ICMPv6 error quoted them"),

@@ -330,6 +330,13 @@ RING = Block(
                 ),
                 Field("attempts", 2, 1, RW, "deliver reports of attempts that nobody answered to this ring"),
                 Field("bare_plain", 3, 1, RW, "deliver plain TCP segments as descriptors only (status.plain)"),
+                Field(
+                    "raw_syns",
+                    4,
+                    1,
+                    RW,
+                    "deliver SYNs that SYN offload holds or ends as they come, and none of them as regenerated",
+                ),
             ),
             "What else this ring gets, and how.",
         ),

@@ -22,7 +22,8 @@
     spread_index = 0
     descriptors = 65536
     data_bytes = 33554432
-    attempts = true             # records of SYN offload in compact mode; by default ring 0 gets them
+    attempts = true             # records of SYN offload in compact mode; by default ring 0 gets them, unless it is raw
+    raw_syns = false            # SYNs that SYN offload holds or ends come as they are sent, and none of them later
 
     [[statistics]]              # see sentinic.driver.rule_config
     name = "web"
@@ -80,8 +81,10 @@ class RingConfig:
     spread_index: int = 0
     descriptors: int = DEFAULT_DESCRIPTORS
     data_bytes: int = DEFAULT_DATA_BYTES
-    #: Records of attempts (SYN offload in compact mode) are for this ring; ``None``: if it is ring 0.
+    #: Records of attempts (SYN offload in compact mode) are for this ring; ``None``: if it is ring 0, and not raw.
     attempts: bool | None = None
+    #: SYNs that SYN offload holds or ends come as they are sent, as without it, and none of them later.
+    raw_syns: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ def _open_ring(device: Device, number: int, config: RingConfig) -> Ring:
     ring.registers.write("spread", config.spread_count, "count")
     ring.registers.write("spread", config.spread_index, "index")
     ring.registers.write("extras", int(bool(config.bare_plain)), "bare_plain")
+    ring.registers.write("extras", int(config.raw_syns), "raw_syns")
     ring.enable()
     return ring
 
@@ -324,4 +328,5 @@ _RING_CHECKS: dict[str, _Check] = {
     "data_bytes": _integer(0, 1 << 32, "bytes"),
     "attempts": _boolean,
     "bare_plain": _boolean,
+    "raw_syns": _boolean,
 }

@@ -242,10 +242,17 @@ def _syn_offload(request: Replay, device: Device, notes: list[str]) -> SynOffloa
 
 
 def _rings_of_records(request: Replay) -> list[int]:
-    """Rings that records of attempts go to: as the config says, else ring 0."""
+    """Rings that records of attempts go to: as the config says, else ring 0, unless it gets raw SYNs."""
     rings = request.config.rings
+    if rings[0].attempts and rings[0].raw_syns:
+        raise ConfigError(
+            f"{request.config.where}: [[ring]] 0: attempts must be false where raw_syns is true: connections would be "
+            "logged once for the SYN and once for the record"
+        )
     found = [
-        number for number, ring in enumerate(rings) if (ring.attempts if ring.attempts is not None else not number)
+        number
+        for number, ring in enumerate(rings)
+        if (ring.attempts if ring.attempts is not None else not (number or ring.raw_syns))
     ]
     if not found or any(not rings[number].snap_length for number in found):
         raise ConfigError(
@@ -353,17 +360,18 @@ def _summary(
         "counters": counters,
         "traffic": traffic.summary.as_dict() if traffic else None,
         "statistics": statistics.summary() if statistics else None,
-        "syn_offload": _attempts(attempts_of(counters, profile)) if offload else None,
+        "syn_offload": _attempts(request, attempts_of(counters, profile)) if offload else None,
         "outputs": [OUTPUTS[name] for name in OUTPUTS if name in _written(request)],
     }
 
 
-def _attempts(told: dict[str, int]) -> dict[str, int]:
-    """What became of attempts, and what the host was spared."""
+def _attempts(request: Replay, told: dict[str, int]) -> dict[str, int]:
+    """What became of attempts, and what the reader of ring 0 was spared."""
+    spared = not request.config.rings[0].raw_syns
     return {
         **told,
-        "state_avoided": told["expired"] + told["superseded"],
-        "packets_avoided": told["again"] + told["recorded"],
+        "state_avoided": spared * (told["expired"] + told["superseded"]),
+        "packets_avoided": spared * (told["again"] + told["recorded"]),
     }
 
 

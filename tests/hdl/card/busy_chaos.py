@@ -96,7 +96,7 @@ class BusyChaos(Chaos):
         super()._switch(number)
         period = self.periods.get(number)
         if period is not None:
-            for extra in ("reports", "crossings"):
+            for extra in ("reports", "crossings", "raw_syns"):
                 period.watched.ring.registers.write("extras", period.reads and self.r.getrandbits(1), extra)
 
     def _reset(self) -> None:

@@ -26,6 +26,8 @@ from sentinic.driver.syn_offload import (
 pytestmark = pytest.mark.slow
 BUILDS = [name for name, profile in PROFILES.items() if profile.attempts]
 FRAMES = 2_000_000
+#: Where raw SYNs are taken, too.
+RAW_FRAMES = 400_000
 #: One frame in so many is of the flow.
 SHARE = 8
 LENGTH = 60
@@ -93,6 +95,22 @@ def tcp_frames(
         "error": np.zeros(count, np.uint8),
     }
     return FrameBatch(data=np.ascontiguousarray(data), **columns)
+
+
+def take_bare(device: Device, ring: Ring) -> tuple[int, npt.NDArray[np.void]]:
+    """All that is in a ring of descriptors: packets of the flow, and the descriptors of SYNs."""
+    flow, syns = 0, []
+    while True:
+        descriptors, _ = ring.poll(1 << 16)
+        if not len(descriptors):
+            break
+        assert (status_bits(descriptors["status"], "kind") == Kind.PACKET).all()
+        is_flow = descriptors["source_port"] == FLOW_PORT
+        flow += int(is_flow.sum())
+        syns.append(descriptors[~is_flow].copy())
+        ring.release(len(descriptors))
+        device.forward()
+    return flow, np.concatenate(syns)
 
 
 def take_records(device: Device, ring: Ring) -> tuple[int, npt.NDArray[np.void], npt.NDArray[np.int64]]:
@@ -246,3 +264,56 @@ def test_in_compact_mode_every_attempt_of_a_flood_is_recorded_as_far_as_the_bus_
     assert after["recorded"] + after["unreported"] == told["attempts"]
     _, more, _ = take_records(device, ring)
     assert len(records) + len(more) == after["recorded"]
+
+
+@pytest.mark.parametrize("pace", PACES)
+def test_raw_syns_of_a_flood_cost_nobody_anything_and_those_there_was_no_time_for_are_counted(
+    device: Device, pace: str, record_property: Callable[[str, object], None]
+) -> None:
+    cycles_a_frame, short_every = PACES[pace]
+    ring = device.open_ring(0, descriptors=1 << 20, data_bytes=1 << 28)
+    raw = device.open_ring(1, descriptors=1 << 20, data_bytes=1 << 21)
+    raw.registers.write("snap_length", 0)
+    raw.registers.write("extras", 1, "raw_syns")
+    ring.registers.write("filter_ports", 0)  # records only: a copy takes a cycle of dispatch, and the flow has one
+    ring.enable()
+    raw.enable()
+    offload = SynOffload(device)
+    offload.to_ring(ring)
+    offload.enable(mode=Mode.COMPACT)
+    device.set_pause(False)
+    device.enable()
+    frames = RAW_FRAMES if device.profile.data_width == 512 else 20_000
+    before = device.snapshot()
+    begin = 10**15
+    flood = tcp_frames(0, frames, SHARE, begin=begin, step=8, long=True, port=0, short_every=short_every)
+    device.transport.send(flood)
+    device.transport.step()
+    counters = device.snapshot()
+    check_conservation(counters)
+    flows = -(-frames // SHARE)
+    told = attempts_of(counters, device.profile)
+    cycles = sum(counters[f"ingress.{kind}_cycles"] - before[f"ingress.{kind}_cycles"] for kind in ("busy", "stall"))
+    if device.profile.data_width == 512:
+        assert cycles <= cycles_a_frame * frames + 1, "not a beat a cycle"
+    assert told["attempts"] == frames - flows
+    assert told["recorded"] + told["unreported"] == told["evicted"] == counters["offloaded"]
+    flow, records, _ = take_records(device, ring)
+    assert flow == 0
+    assert len(np.unique(records["first"])) == len(records)
+    flow, syns = take_bare(device, raw)
+    assert flow == flows, "the flow lost packets"
+    assert len(np.unique(syns["timestamp"])) == len(syns)
+    assert len(syns) + counters["ring1.lost"] == told["attempts"] - told["uncopied"]
+    share = len(syns) / told["attempts"]
+    record_property("raw", share)
+    print(f"{share:.1%} of {told['attempts']} SYNs raw, {told['uncopied']} and {counters['ring1.lost']} counted")
+    assert share > 0.05
+
+    offload.finish()
+    counters = device.snapshot()
+    check_conservation(counters)
+    assert counters["held"] == 0
+    assert counters["offloaded"] == told["attempts"]
+    # Each cell was given back, and once: all of the store is free.
+    assert device.registers["card"].read("cells_used") == 0

@@ -115,8 +115,9 @@ def room(dut) -> Bench:
         bench.invariant(~(report_todo[RING] | (wanting[RING] & config.enable)) | ~bench.inner(f"dut.bare{RING}"))
     bench.invariant(~(bench.inner("dut.report_begun") & bench.inner("dut.attempts_begun")))
     # Copies that were decided upon and that the heads do not know of.
-    coming = Signal(2)
-    m.d.comb += coming.eq((begun & todo[RING]) + reports_todo + (placed & (copy.ring == RING)))
+    coming, placing = Signal(2), Signal()
+    m.d.comb += placing.eq(placed & (copy.ring == RING))
+    m.d.comb += coming.eq((begun & todo[RING]) + reports_todo + placing)
     bench.invariant(promised == coming + mine)
     seen_descriptors, seen_slots = bench.inner(f"dut.descriptors_used{RING}"), bench.inner(f"dut.slots_used{RING}")
     bench.invariant(descriptors + coming <= DESCRIPTORS)
@@ -127,7 +128,7 @@ def room(dut) -> Bench:
     kind, packets_kind = bench.inner(f"dut.bare{RING}"), bench.inner(f"dut.taken_bare{RING}")
     matched = bench.inner("dut.matched")[RING]
     bench.invariant(~(meta_valid & (matched | (begun & todo[RING]))) | (packets_kind == kind))
-    bench.invariant(~(placed & (copy.ring == RING)) | copy.plain | (copy.bare == kind))
+    bench.invariant(~placing | copy.plain | (copy.bare == kind))
     bench.invariant((~mine | plain | (bare == kind)) & (~some | (some_bare == kind)))
     bench.invariant(~kind | (slots == 0))
 

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import PacketMeta, Quote
+from sentinic_hdl.rings import compose
 from sentinic_hdl.stages.syn_offload import stage, table, types
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
@@ -29,7 +30,7 @@ class HeldAndRestored(wiring.Component):
 
     def __init__(self, parts):
         self._parts = parts
-        super().__init__({"meta": In(PacketMeta), "back": Out(PacketMeta), "holdable": Out(1)})
+        super().__init__({"meta": In(PacketMeta), "shared": In(1), "back": Out(PacketMeta), "holdable": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -42,7 +43,7 @@ class HeldAndRestored(wiring.Component):
             reverse.eq(parts.is_reversed(op)),
             key.eq(parts.key_of(op, reverse)),
             *parts.enter(op, key, reverse, record),
-            *parts.held_of(self.meta, held),
+            *parts.held_of(self.meta, held, shared=self.shared),
             *parts.restored(record, held, Reason.ANSWERED, self.back),
         ]
         return m
@@ -59,6 +60,7 @@ def held_and_restored(parts) -> Bench:
         expected.eq(dut.meta),
         expected.kind.eq(Kind.REGENERATED),
         expected.reason.eq(Reason.ANSWERED),
+        expected.shared.eq(dut.shared),
         expected.crossing.value.eq(dut.meta.info.timestamp),
     ]
     bench.check(~dut.holdable | (dut.back.as_value() == expected.as_value()))
@@ -134,6 +136,7 @@ def conserving(dut) -> Bench:
     bench.add("dut", dut, free=True)
     bench.assume(bench.rules(dut.i).kept, because="the stage before keeps the stream rules")
     bench.assume((dut.i.p.kind == Kind.PACKET) & (dut.i.p.reason == 0), because="nothing was held before")
+    bench.assume(~dut.i.p.raw & ~dut.i.p.shared, because="nothing was held before")
     bench.assume(dut.i.p.cell < TINY.store_cells, because="the store has no other cells")
     bench.assume(dut.lossless == AnyConst(1), because="it is set before traffic")
     taken = dut.records.valid & dut.records.ready
@@ -146,7 +149,10 @@ def conserving(dut) -> Bench:
 
     cell, inside, packets = Signal(2), Signal(), Signal(3)
     m.d.comb += cell.eq(AnyConst(2))
-    comes, goes = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+    # A SYN that waits may go on raw as well, before it goes on: that once at most, and the one that follows says so.
+    extra, copied = compose.is_extra(dut.o.p), Signal()
+    comes, moves = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+    goes = moves & ~extra
     # Each error takes its quote along, and nothing else does.
     bench.check((dut.quotes.valid & dut.quotes.ready) == (comes & dut.i.p.headers.quotes_tcp))
     with m.If(comes & (dut.i.p.cell == cell)):
@@ -154,6 +160,12 @@ def conserving(dut) -> Bench:
     with m.Elif(goes & (dut.o.p.cell == cell)):
         m.d.sync += inside.eq(0)
     m.d.sync += packets.eq(packets + comes - goes)
+    with m.If(moves & (dut.o.p.cell == cell)):
+        m.d.sync += copied.eq(extra)
+    offered = dut.o.valid & (dut.o.p.cell == cell)
+    bench.check(~offered | ((dut.o.p.shared & ~extra) == copied))
+    bench.check(~(offered & extra) | dut.o.p.raw & (dut.o.p.kind == Kind.PACKET))
+    bench.check(~(offered & dut.o.p.raw & ~extra) | (dut.o.p.kind == Kind.PACKET))
     bench.assume(~(dut.i.valid & (dut.i.p.cell == cell)) | ~inside, because="the store gives a cell to one frame")
     bench.assume(~dut.i.valid | (packets < TINY.store_cells), because="the store has no more")
 
@@ -165,6 +177,8 @@ def conserving(dut) -> Bench:
     given = goes & (dut.o.p.kind == Kind.REGENERATED)
     bench.cover(given & (dut.o.p.cell == cell) & bench.past(given))
     bench.cover(goes & (dut.o.p.kind == Kind.VOID))
+    bench.cover(given & (dut.o.p.cell == cell) & copied)
+    bench.cover(goes & (dut.o.p.cell == cell) & dut.o.p.raw)
     bench.cover(taken & bench.past(goes & (dut.o.p.kind == Kind.VOID)))
     return bench
 
@@ -176,6 +190,7 @@ def around(module) -> Bench:
         patch.object(module, "LATENCY", 1),
         patch.object(module, "DEPTH", 6),
         patch.object(module, "SWEEP_MARGIN", 2),
+        patch.object(module, "CROWD", 0),
         patch.object(module, "RECORDS", 2),
         patch.object(module, "ended_of", lambda *_: []),  # what records say is seen elsewhere
     ):
@@ -189,7 +204,8 @@ def test_what_goes_into_the_stage_comes_out_once_for_so_many_cycles(tmp_path: Pa
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("passing_on.eq(here.packet & ~here.hold)", "passing_on.eq(here.packet)"),
+        ("passing_on.eq(here.packet & (~here.hold | copying))", "passing_on.eq(here.packet)"),
+        ("held_of(arriving, write.data, shared=copying)", "held_of(arriving, write.data, shared=self.raw_wanted)"),
         ("(moves & ~(giving & passing_on))", "moves"),
         ("passing.eq((~giving & ~passing_on) | (moves", "passing.eq((~giving & ~passing_on) | (self.o.ready"),
         ("write.en.eq(step & here.hold)", "write.en.eq(step & here.hold & ~here.give)"),
@@ -198,6 +214,7 @@ def test_what_goes_into_the_stage_comes_out_once_for_so_many_cycles(tmp_path: Pa
     ],
     ids=[
         "passes what it holds",
+        "takes for copied what was not",
         "forgets what comes behind",
         "does not wait for records",
         "holds the one before",

@@ -11,7 +11,7 @@ from amaranth.utils import ceil_log2
 from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM
 from sentinic.abi.profiles import MAX_FRAME_BYTES, MIN_FRAME_BYTES, Profile
 from sentinic.abi.verdicts import Kind
-from sentinic_hdl.rings import writer
+from sentinic_hdl.rings import compose, writer
 from sentinic_hdl.rings.types import ask_shape
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.profile import SMALL
@@ -55,7 +55,15 @@ def add_writer(bench: Bench, module, profile):
     copies = bench.rules(dut.i)
     bench.assume(copies.kept, because="the register before keeps the stream rules")
     # The store is asked for a copy that is still there when it is composed.
-    asked, last = bench.inner("dut.asked"), dut.i.p.last
+    # Extra copies come before it; each of them with bytes is told of once, when it has them.
+    asked, extra = bench.inner("dut.asked"), compose.is_extra(dut.i.p.meta)
+    last = dut.i.p.last & ~extra
+    unread = Signal(2)
+    composed, composed_extra = bench.inner("dut.composed"), bench.inner("dut.composed_extra")
+    news = bench.inner("dut.done") & composed_extra
+    bench.m.d.sync += unread.eq(unread + (dut.i.valid & dut.i.ready & extra & ~dut.i.p.bare) - news)
+    bench.check(unread == (composed & composed_extra))
+    bench.check(dut.events.extra_read == bench.past(news))
     bench.check(~dut.i.ready | dut.i.valid)
     bench.invariant(~asked | (copies.waiting & ~dut.i.p.bare))
     # It is told once to release a packet, behind all that is read of it: with the last copy, bytes or not.
@@ -268,7 +276,7 @@ def test_a_descriptor_is_written_when_its_packet_was_answered_for(tmp_path: Path
         (writing, "Mux(idle, burst == 1, burst_left == 1)", "Mux(idle, burst == 1, burst_left == 2)"),
         (descriptors, "& (results.r_rdy | pending_head.bare)", ""),
         (descriptors, "~results.r_data[0] & ~pending_head.bare", "~results.r_data[0]"),
-        (descriptors, "ask.frame.release.eq(self.i.p.last)", "ask.frame.release.eq(1)"),
+        (descriptors, "ask.frame.release.eq(last)", "ask.frame.release.eq(1)"),
         (descriptors, "ask.report.eq(report)", "ask.report.eq(report & self.i.p.last)"),
         (descriptors, "PENDING - 3", "PENDING - 1"),
         (descriptors, "results.w_data.eq(~(failed | packet_failed))", "results.w_data.eq(~failed)"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import cocotb
 
 from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
-from sentinic.abi.verdicts import Protocol, Verdict
+from sentinic.abi.syn_offload import Reason
+from sentinic.abi.verdicts import Kind, Protocol, Verdict
 from sentinic_hdl.meta import PacketMeta
 from sentinic_hdl.rings.select import SelectFates
 from sentinic_hdl.rings.types import RingConfig, copy_shape, ring_events
@@ -32,6 +33,17 @@ _ODD = (
 )
 
 
+#: What becomes of SYNs in SYN offload: kind, ``raw`` and ``shared``.
+_HELD = (
+    (Kind.PACKET, 1, 1),
+    (Kind.PACKET, 1, 0),
+    (Kind.REGENERATED, 0, 0),
+    (Kind.REGENERATED, 0, 1),
+    (Kind.VOID, 0, 0),
+    (Kind.VOID, 0, 1),
+)
+
+
 @dataclass
 class Watched:
     """A ring, where it stands, and what its host has done with."""
@@ -39,6 +51,7 @@ class Watched:
     ring: Ring
     descriptors: int = 256
     slots: int = 4096
+    raw_syns: bool = False
     follow: bool = True  # the host keeps up
     count: int = 0  # copies so far
     head: int = 0  # slots so far, those skipped included
@@ -56,6 +69,7 @@ class Watched:
             "spread_count": ring.spread_count,
             "spread_index": ring.spread_index,
             "enable": int(ring.enable),
+            "raw_syns": int(self.raw_syns),
             "descriptor_mask": self.descriptors - 1,
             "data_mask": self.slots - 1,
             "descriptor_tail": self.tails[0],
@@ -71,6 +85,24 @@ class Packet:
     copies: list[dict[str, int]] = field(default_factory=list)
 
     @property
+    def kind(self) -> Kind:
+        return Kind(self.values.get("kind", Kind.PACKET))
+
+    @property
+    def raw(self) -> bool:
+        return bool(self.values.get("raw"))
+
+    @property
+    def shared(self) -> bool:
+        return bool(self.values.get("shared"))
+
+    def is_for(self, watched: Watched) -> bool:
+        """Whatever the ring filters: a SYN that SYN offload holds is for rings that want it raw, or for the others."""
+        if self.kind is Kind.VOID:
+            return False
+        return watched.raw_syns if self.raw else not (self.shared and watched.raw_syns)
+
+    @property
     def length(self) -> int:
         return self.values["info.length"]
 
@@ -83,12 +115,22 @@ class SelectBench(Bench):
         self.rings = rings
         self.packets: deque[Packet] = deque()  # on their way, or not looked at yet
         self.number = 0
+        self.unread = 0  # extra copies
         self.i = self.source("select__i")
         self.o = self.sink("select__o", self._copy)
         self.release = self.sink("select__release")
         self.fates = self.watch("select__fates", SelectFates)
         self.events = self.watch("select__ring_events", ring_events(self.profile))
         dut.select__pause.value = int(pause)
+        dut.select__extra_read.value = 0
+        cocotb.start_soon(self._read_extras())
+
+    async def _read_extras(self) -> None:
+        while True:
+            await self.cycles(1)
+            reads = self.unread > 0 and self.random.random() < 0.3
+            self.unread -= reads
+            self.dut.select__extra_read.value = int(reads)
 
     async def open(self) -> None:
         """Switch the rings on, after a reset or not."""
@@ -104,6 +146,7 @@ class SelectBench(Bench):
 
     async def start(self) -> None:
         self.packets.clear()
+        self.unread = 0
         await self.reset()
         await self.open()
 
@@ -114,8 +157,8 @@ class SelectBench(Bench):
                 getattr(self.dut, f"select__rings__{n}__{name}").value = config.get(name, 0)
         self.dut.select__fault.value = sum(watched.faulted << n for n, watched in enumerate(self.rings))
 
-    def send(self, count: int) -> None:
-        """Packets of all kinds; the time stamp is their number."""
+    def send(self, count: int, *, held: bool = False) -> None:
+        """Packets of all kinds; the time stamp is their number.  ``held``: among them those of SYN offload."""
         r = self.random
         for _ in range(count):
             values = {
@@ -141,8 +184,19 @@ class SelectBench(Bench):
                     plain = False
             else:
                 values["headers.has_tcp"] = 0
+            kind = Kind.PACKET
+            if held:
+                kind, values["raw"], values["shared"] = r.choice((*[(Kind.PACKET, 0, 0)] * 8, *_HELD))
+                values["kind"] = kind
+            if kind is Kind.REGENERATED:
+                values["reason"] = r.choice([reason for reason in Reason if reason])
+            if values.get("shared"):
+                length = r.randrange(14, self.profile.cell_bytes + 1)
+                if values["headers.has_tcp"]:  # which it may need to be plain, or lack
+                    values["info.wire_length"] += length - values["info.length"]
+                values["info.length"] = length
             self.number += 1
-            packet = Packet(self.meta.pack(values), values, plain)
+            packet = Packet(self.meta.pack(values), values, plain and kind is Kind.PACKET)
             self.packets.append(packet)
             self.i.items.append(packet.payload)
 
@@ -165,6 +219,7 @@ class SelectBench(Bench):
             plain = bool(copy["plain"])
         bare = plain or not snap
         assert (copy["plain"], copy["bare"]) == (plain, bare)
+        self.unread += packet.raw and packet.shared and not bare
         assert copy["captured"] == (0 if bare else min(packet.length, max(snap, 64)))
         watched.count += 1
         if not bare:
@@ -182,11 +237,14 @@ class SelectBench(Bench):
 
     async def settle(self) -> None:
         await self.until(lambda: not self.i.items, "all packets went in")
+        await self.until(lambda: not self.unread, "all extra copies are read")
         await self.cycles(100 if self.busy else 30)
 
     def check(self, *, congestible: bool = False) -> list[str]:
         """Each packet went where it must.  Returns its fate, "" if a ring took it."""
-        released = deque(self.release.got)
+        assert not self.unread
+        released = deque(self.released.unpack(number) for number in self.release.got)
+        given_back: dict[bool, deque[dict[str, int]]] = {False: deque(), True: deque()}  # by whether they are shared
         fates, events = deque(self.fates.seen), deque(self.events.seen)
         result = []
         for packet in self.packets:
@@ -195,6 +253,7 @@ class SelectBench(Bench):
             )
             port, hash_ = packet.values["info.port"], packet.values["headers.flow_hash"]
             wants = {n for n, watched in enumerate(self.rings) if watched.ring.wants(headers, port, hash_)}
+            wants = {n for n in wants if packet.is_for(self.rings[n])}
             sampled = set()
             for n in wants:
                 watched = self.rings[n]
@@ -210,25 +269,27 @@ class SelectBench(Bench):
             assert [copy["last"] for copy in packet.copies] == [0] * (len(took) - 1) + [1] * bool(took)
             for copy in packet.copies:
                 watched = self.rings[copy["ring"]]
-                watched.told += 0 if copy["plain"] else copy["lost"]
+                tells = copy["bare"] or packet.kind is Kind.PACKET  # else there is no room for it
+                watched.told += copy["lost"] if tells and not copy["plain"] else 0
                 # What is lost while a copy waits for its taker is told by that copy.
                 told = watched.told == watched.lost or (self.busy and watched.told > watched.lost)
-                assert told or (self.busy and copy["plain"])
+                assert told or not tells or (self.busy and copy["plain"])
             for n in lost:
                 self.rings[n].lost += 1
             fate = ""
-            if not took:
+            if not took and not (packet.raw and packet.shared):
                 fate = "filtered" if not wants else "sampled_out" if not sampled else "lost"
                 seen = [name for name in FATES if fates[0][name]]
                 assert len(seen) == 1
+                if packet.kind is Kind.VOID or packet.raw:
+                    fate = "offloaded"
                 assert fate == seen[0] or (fate == "lost" and seen[0] in ("ring_full", "congested"))
                 assert seen != ["congested"] or congestible
                 assert seen != ["ring_full"] or not surely
                 fate = seen[0]
                 fates.popleft()
                 cells = -(-packet.length // self.profile.cell_bytes)
-                given = self.released.unpack(released.popleft())
-                assert given == {"cell": packet.values["cell"], "cells": cells}
+                given_back[packet.shared].append({"cell": packet.values["cell"], "cells": cells})
             passed_over = wants - sampled
             if passed_over or lost:
                 assert events.popleft() == {
@@ -236,7 +297,12 @@ class SelectBench(Bench):
                     "lost": sum(1 << n for n in lost),
                 }
             result.append(fate)
-        assert [*fates, *events, *released] == [], "more was told than packets came"
+        assert [*fates, *events] == [], "more was told than packets came"
+        # What is shared may be given back later than others.
+        for given in released:
+            source = next(each for each in given_back.values() if each and each[0] == given)
+            source.popleft()
+        assert not any(given_back.values())
         self.packets.clear()
         self.release.got.clear()
         self.fates.seen.clear()
@@ -250,7 +316,7 @@ def varied() -> list[Watched]:
         Watched(Ring(filter_ports=0b0101, snap_length=96)),
         Watched(Ring(filter_protocols=0b0000_1010_1101, sample=3, snap_length=0)),
         Watched(Ring(filter_verdicts=0b11_0110, spread_count=3, spread_index=1, snap_length=9600), slots=2048),
-        Watched(Ring(spread_count=2, spread_index=0, sample=2, snap_length=1, bare_plain=True)),
+        Watched(Ring(spread_count=2, spread_index=0, sample=2, snap_length=1, bare_plain=True), raw_syns=True),
     ]
 
 
@@ -260,7 +326,7 @@ async def each_ring_takes_what_its_filter_sampling_and_share_of_flows_say(dut, i
     bench = SelectBench(dut, varied(), idle=idle, busy=busy)
     await bench.start()
     for _ in range(2):
-        bench.send(300)
+        bench.send(400)
         await bench.settle()
         assert {"", "filtered", "sampled_out"} == set(bench.check())
     assert all(watched.count for watched in bench.rings)
@@ -326,6 +392,25 @@ async def a_card_that_may_pause_waits_for_the_bus_and_loses_nothing(dut, busy):
         await bench.cycles(8)
     await bench.settle()
     assert {"", "filtered", "sampled_out"} == set(bench.check())
+
+
+@cocotb.test(**LIMIT)
+@cocotb.parametrize(idle=[0, 0.5], busy=[0, 0.4], congestible=[False, True])
+async def a_syn_that_is_held_goes_raw_or_later_and_ends_once(dut, idle, busy, congestible):
+    bench = SelectBench(dut, varied(), idle=idle, busy=busy)
+    await bench.start()
+    bench.send(400, held=True)
+    for _ in range(20 * congestible):
+        dut.select__congested.value = bench.random.randrange(2)
+        await bench.cycles(bench.random.randrange(1, 20))
+    dut.select__congested.value = 0
+    await bench.settle()
+    packets = list(bench.packets)
+    fates = bench.check(congestible=congestible)
+    assert {"", "offloaded", "filtered", "sampled_out"} <= set(fates)
+    raw = [packet for packet in packets if packet.raw]
+    assert all(copy["ring"] == 3 for packet in raw for copy in packet.copies)
+    assert any(packet.copies for packet in raw)
 
 
 @cocotb.test(**LIMIT)

@@ -56,6 +56,12 @@ class Copy(NamedTuple):
     lost: int
     last: bool
     plain: bool
+    extra: bool = False  # the packet comes again later, and only then ends
+
+    @property
+    def ends(self) -> bool:
+        """With it, the packet's cells are given back."""
+        return self.last and not self.extra
 
     @property
     def slot_bytes(self) -> bytes:
@@ -112,11 +118,15 @@ class WriterBench(Bench):
         await self.cycles(2)
 
     def send(self, frames: list[Frame], *, losses: bool = True) -> None:
-        """Each frame to a ring or some, whole, cut, or as a descriptor alone."""
+        """Each frame to a ring or some, whole, cut, or as a descriptor alone.
+
+        Some frames are but extra copies of packets that come later.
+        """
         r = self.random
         for frame in frames:
             headers = parse(frame.data, frame.wire_length)
             hash_ = flow_hash(headers, TEST_KEY)
+            extra = r.random() < 0.2
             rings = sorted(r.sample(range(self.profile.rings), r.choice((1, 1, 2, 4))))
             for n in rings:
                 captured = min(len(frame.data), r.choice((64, 100, 9600, 9600, 0)))
@@ -127,9 +137,9 @@ class WriterBench(Bench):
                     self.heads[n] += -self.heads[n] % SLOTS
                 slot = self.heads[n] % SLOTS
                 self.heads[n] += slots
-                copy = Copy(self.number, n, frame, headers, hash_, captured, slot, lost, n == rings[-1], plain)
+                copy = Copy(self.number, n, frame, headers, hash_, captured, slot, lost, n == rings[-1], plain, extra)
                 self.copies.append(copy)
-                if captured or copy.last:
+                if captured or copy.ends:
                     self.to_ask.append(copy)
                 self.i.items.append(self.shape.pack(self._fields(copy)))
             self.number += 1
@@ -144,6 +154,8 @@ class WriterBench(Bench):
             "meta.info.timestamp": copy.frame.timestamp,
             "meta.info.port": copy.frame.port,
             "meta.headers.flow_hash": copy.hash_,
+            "meta.raw": int(copy.extra),
+            "meta.shared": int(copy.extra),
             "ring": copy.ring,
             "captured": copy.captured,
             "bare": int(not copy.captured),
@@ -160,7 +172,7 @@ class WriterBench(Bench):
         width = self.profile.beat_bytes
         beats = -(-copy.captured // width)
         assert asked["cell"] == copy.number % self.profile.store_cells
-        assert (asked["beats"], asked["release"]) == (beats, copy.last)
+        assert (asked["beats"], asked["release"]) == (beats, copy.ends)
         assert asked["cells"] == -(-len(copy.frame.data) // self.profile.cell_bytes)
         data = copy.frame.data.ljust(beats * width, b"\xee")
         self.body.items.extend(int.from_bytes(data[width * n : width * (n + 1)], "little") for n in range(beats))
@@ -220,12 +232,13 @@ class WriterBench(Bench):
         got_any = False
         for number, (copy, event) in enumerate(zip(self.copies, news, strict=True)):
             fine = number not in failed
-            got_any |= fine
+            got_any |= fine and not copy.extra
             assert (event["copy_written"], event["copy_failed"]) == (fine, not fine), f"copy {number}"
             assert (event["ring"], event["captured"]) == (copy.ring, copy.captured)
-            assert event["delivered"] == (copy.last and got_any)
-            assert event["failed"] == (copy.last and not got_any)
-            got_any &= not copy.last
+            assert event["delivered"] == (copy.ends and got_any)
+            assert event["failed"] == (copy.ends and not got_any)
+            got_any &= not copy.ends
+        assert len(self.seen("extra_read")) == sum(copy.extra and copy.captured > 0 for copy in self.copies)
         width = self.profile.beat_bytes
         assert len(self.seen("descriptor_beat")) == len(self.copies) * 64 // width
         heads = int(self.dut.writer__heads.value)

@@ -48,6 +48,16 @@ class Out:
         return Reason(self.values["reason"])
 
     @property
+    def again(self) -> bool:
+        """A SYN that was held already; it ends here, as far as rings do not want raw SYNs."""
+        return bool(self.values["raw"] and not self.values["shared"])
+
+    @property
+    def extra(self) -> bool:
+        """A SYN that is held, for rings that want raw SYNs."""
+        return bool(self.values["raw"] and self.values["shared"])
+
+    @property
     def told(self) -> tuple[Reason, int, int]:
         """Of a SYN that was held: why it goes on, how many more came, and when the last."""
         return self.reason, self.values["crossing.rules"], self.values["crossing.value"]
@@ -154,7 +164,7 @@ class Bench:
 
     def __init__(
         self, *, seed: int = 1, idle: float = 0.0, busy: float = 0.0, profile: Profile = SMALL, timeout: int = TIMEOUT,
-        wanted: bool = True, lossless: bool = True, busy_records: float | None = None,
+        wanted: bool = True, raw_wanted: bool = False, lossless: bool = True, busy_records: float | None = None,
     ):  # fmt: skip
         self.stage = SynOffload(profile)
         self.random = random.Random(seed)
@@ -165,6 +175,7 @@ class Bench:
         self.records: list[Told] = []
         self.quotes: list[int] = []
         self.wanted = wanted
+        self.raw_wanted = raw_wanted
         self.busy_records = busy if busy_records is None else busy_records
         self.lossless = lossless
         self.cycle = 0
@@ -177,6 +188,7 @@ class Bench:
         async def main(ctx):
             ctx.set(stage.lossless, self.lossless)
             ctx.set(stage.wanted, self.wanted)
+            ctx.set(stage.raw_wanted, self.raw_wanted)
             while await self.read(ctx, "status"):
                 pass
             for n in range(10):
@@ -231,7 +243,8 @@ class Bench:
             async for _, _, events in ctx.tick().sample(stage.attempts):
                 if events.as_bits():
                     names = (
-                        "hold", "absorb", "port", "reason", "given_port", "recorded", "unreported", "ended_port",
+                        "hold", "absorb", "uncopied", "port", "reason", "given_port", "recorded", "unreported",
+                        "ended_port",
                     )  # fmt: skip
                     self.events.append({name: int(events[name]) for name in names})
 
@@ -285,12 +298,13 @@ class Bench:
 
 
 def delivered(out: Sequence[Out]) -> list[Out]:
-    """All but the ends of SYNs that came again."""
-    return [item for item in out if item.kind is not Kind.VOID]
+    """All but the ends of SYNs that came again, and what is for rings that want raw SYNs alone."""
+    return [item for item in out if item.kind is not Kind.VOID and not item.values["raw"]]
 
 
 def unmarked(out: Out) -> dict[str, int]:
     """The meta as it came in, as far as it says."""
+    values = out.values | {"raw": 0, "shared": 0}
     if out.kind is Kind.PACKET:
-        return out.values
-    return out.values | {"kind": Kind.PACKET, "reason": 0, "crossing.rules": 0, "crossing.value": 0}
+        return values
+    return values | {"kind": Kind.PACKET, "reason": 0, "crossing.rules": 0, "crossing.value": 0}

@@ -8,7 +8,7 @@ import pytest
 from sentinic.abi.syn_offload import UNANSWERED, Reason
 from sentinic.abi.verdicts import Kind
 from tests.hdl.syn_offload.model import Given, Model, Segment, renumbered
-from tests.hdl.syn_offload.stage_bench import TIMEOUT, Bench, Told, mapped, meta_of
+from tests.hdl.syn_offload.stage_bench import TIMEOUT, Bench, Told, delivered, mapped, meta_of
 from tests.hdl.syn_offload.test_stage import ANSWER, LARGE, SYN, run, traffic
 
 ENABLE, COMPACT = 1, 2
@@ -77,7 +77,8 @@ def test_unanswered_attempts_are_told_of_in_records_and_all_others_by_their_syns
     }
     assert {out.name for out in bench.out if out.kind is Kind.REGENERATED} == set(wanted) - ended
     absorbed = {segment.name for segment, fate in zip(segments, fates, strict=True) if fate.absorb}
-    assert {out.name for out in bench.out if out.kind is Kind.VOID} == ended | absorbed
+    assert {out.name for out in bench.out if out.kind is Kind.VOID} == ended
+    assert {out.name for out in bench.out if out.again} == absorbed
     ports = sorted(segments[name].port for name in ended)
     assert sorted(event["ended_port"] for event in bench.events if event["recorded"]) == ports
     assert not [event for event in bench.events if event["unreported"]]
@@ -90,7 +91,7 @@ def test_where_nothing_may_be_lost_a_record_is_gone_before_the_next_packet_leave
     records = check_conserved(bench, segments)
     assert len(records) > 50
     ends = {out.name: out.cycle for out in bench.out if out.name in records}
-    passing = [out for out in bench.out if out.kind in (Kind.PACKET, Kind.REGENERATED)]
+    passing = delivered(bench.out)
     for name, record in records.items():
         later = [out.cycle for out in passing if out.cycle > ends[name]]
         assert not later or record.cycle < later[0]
@@ -130,6 +131,7 @@ def test_without_anybody_who_takes_records_attempts_are_counted_as_unreported() 
 
 def test_an_answered_attempt_is_given_back_as_ever() -> None:
     bench = compact(renumbered([SYN, replace(SYN, now=1500), ANSWER]))
-    assert [(out.name, out.kind) for out in bench.out] == [(1, Kind.VOID), (0, Kind.REGENERATED), (2, Kind.PACKET)]
+    assert [(out.name, out.kind) for out in bench.out] == [(1, Kind.PACKET), (0, Kind.REGENERATED), (2, Kind.PACKET)]
+    assert bench.out[0].again
     assert bench.out[1].told == (Reason.ANSWERED, 1, 1500)
     assert not bench.records

@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ import pytest
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Checksum, Fragment, Kind, Protocol, Verdict
 from tests.hdl.syn_offload.model import Given, Model, Segment, renumbered
-from tests.hdl.syn_offload.stage_bench import SMALL, TIMEOUT, Bench, delivered, meta_of, quote_of, unmarked
+from tests.hdl.syn_offload.stage_bench import SMALL, TIMEOUT, Bench, Out, delivered, meta_of, quote_of, unmarked
 
 # A component that refuses its parameters is never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
@@ -59,13 +60,13 @@ def check_conserved(bench: Bench, segments: list[Segment]) -> None:
 
     An error comes behind the SYNs that it quotes.
     """
-    assert sorted(out.name for out in bench.out) == [segment.name for segment in segments]
+    assert sorted(out.name for out in bench.out if not out.extra) == [segment.name for segment in segments]
     for out in bench.out:
         assert out.kind in (Kind.PACKET, Kind.REGENERATED, Kind.VOID)
         assert (out.kind is Kind.REGENERATED) == (out.reason is not Reason.NONE)
         if out.kind is not Kind.VOID:
             assert unmarked(out) == meta_of(segments[out.name])
-    passed = [out.name for out in bench.out if out.kind is not Kind.REGENERATED]
+    passed = [out.name for out in bench.out if out.kind is Kind.PACKET]
     assert passed == sorted(passed)
     flows = defaultdict(list)
     for out in delivered(bench.out):
@@ -99,11 +100,45 @@ def test_with_room_for_all_attempts_their_fates_are_those_of_the_packets_times(i
     back = {out.name: out.told for out in bench.out if out.kind is Kind.REGENERATED}
     assert back == {name: (what.reason, what.retransmissions, what.last) for name, what in given.items()}
     absorbed = [segment.name for segment, fate in zip(segments, fates, strict=True) if fate.absorb]
-    assert [out.name for out in bench.out if out.kind is Kind.VOID] == absorbed
+    assert [out.name for out in bench.out if out.again] == absorbed
     assert sum(event["hold"] for event in bench.events) == len(given)
     assert sum(event["absorb"] for event in bench.events) == len(absorbed)
     told = [(event["reason"], event["given_port"]) for event in bench.events if event["reason"]]
     assert sorted(told) == sorted((what.reason, what.syn.port) for what in given.values())
+
+
+def raw(out: Sequence[Out]) -> list[Out]:
+    """What a ring that wants raw SYNs gets."""
+    return [item for item in out if item.kind is Kind.PACKET or (item.reason and not item.values["shared"])]
+
+
+@pytest.mark.parametrize("control", [1, 3], ids=["syns", "records"])
+@pytest.mark.parametrize(("idle", "busy"), [(0, 0), (0.5, 0), (0, 0.5)])
+def test_where_nothing_may_be_lost_raw_is_all_that_came_as_it_came(idle: float, busy: float, control: int) -> None:
+    segments = traffic(3, 300, 12)
+    bench = run(segments, control, idle=idle, busy=busy, raw_wanted=True)
+    assert [out.values | {"raw": 0, "shared": 0} for out in raw(bench.out)] == [meta_of(item) for item in segments]
+    held = [out.name for out in bench.out if out.extra]
+    assert sorted(out.name for out in bench.out if out.values["shared"] and not out.extra) == held
+    assert not [event for event in bench.events if event["uncopied"]]
+
+
+@pytest.mark.parametrize("idle", [0.0, 0.3])
+def test_a_flood_is_not_held_up_by_raw_syns_that_come_later_or_are_counted(idle: float) -> None:
+    segments = renumbered([Segment(1000 + n, 100 + n, 9, syn=True, port=n & 1) for n in range(400)])
+    bench = run(segments, idle=idle, raw_wanted=True, lossless=False, timeout=10**9)
+    check_conserved(bench, segments)
+    uncopied = [event["port"] for event in bench.events if event["uncopied"]]
+    copied = {out.name for out in bench.out if out.extra}
+    assert len(uncopied) + len(copied) == len(segments)
+    assert sorted(uncopied) == sorted(segment.port for segment in segments if segment.name not in copied)
+    # Each comes to such a ring, in time or later.
+    assert sorted(out.name for out in raw(bench.out)) == list(range(len(segments)))
+    if idle:
+        assert len(copied) > len(segments) * idle / 2
+    else:
+        times = list(bench.sent.values())
+        assert times == list(range(times[0], times[0] + len(segments))), "a packet had to wait"
 
 
 def test_switched_off_and_empty_it_passes_everything_on_in_a_cycle() -> None:

@@ -22,6 +22,19 @@ BUILDS = [name for name, profile in PROFILES.items() if profile.attempts]
 CAPTURES = [path for path in captures() if path.suffix != ".pkt"]
 
 
+#: Ring 0 gets all that there is, as it came, while attempts are held, and told of to ring 1.
+_RAW = """
+[syn_offload]
+enabled = true
+mode = "compact"
+[[ring]]
+raw_syns = true
+[[ring]]
+attempts = true
+sample = 1000
+"""
+
+
 def run(capture: Path, profile: str, folder: Path, config: str) -> dict[str, Any]:
     """The summary of a run; its files are in ``folder``."""
     folder.mkdir()
@@ -73,7 +86,7 @@ def test_icmp_errors_that_quote_syns_give_the_same_connections(profile: str, tmp
 
 
 def check_the_same(capture: Path, profile: str, tmp_path: Path) -> dict[str, Any]:
-    """The same connections without offload and in both modes; the summary of the last."""
+    """The same connections without offload, in both modes, and with raw SYNs; the summary of compact mode."""
     off = run(capture, profile, tmp_path / "off", "")
     assert off["syn_offload"] is None
     for mode in ("syn", "compact"):
@@ -81,6 +94,13 @@ def check_the_same(capture: Path, profile: str, tmp_path: Path) -> dict[str, Any
         on = run(capture, profile, folder, f'[syn_offload]\nenabled = true\nmode = "{mode}"\n')
         assert connections(folder) == connections(tmp_path / "off")
         check_what_is_missing(on, packets(tmp_path / "off"), packets(folder), compact=mode == "compact")
+    folder = tmp_path / "raw"
+    raw = run(capture, profile, folder, _RAW)
+    assert connections(folder) == connections(tmp_path / "off")
+    assert (folder / "packets.pcapng").read_bytes() == (tmp_path / "off" / "packets.pcapng").read_bytes()
+    assert raw["conservation"]["holds"]
+    told = raw["syn_offload"]
+    assert (told["attempts"], told["uncopied"], told["packets_avoided"]) == (on["syn_offload"]["attempts"], 0, 0)
     return on
 
 

@@ -33,6 +33,8 @@ from sentinic_hdl.stages.syn_offload.types import (
 DEPTH = 16
 #: Of these, the last that are for packets alone.
 SWEEP_MARGIN = 4
+#: Outcomes that may wait while a SYN that is held goes on raw: with more, packets behind it would be held up.
+CROWD = 4
 #: Cycles that a sweep waits for a cycle without a packet before it takes one.
 PATIENCE = 63
 #: Records that may wait for the reports: as many as come while one is closed, and handed over.
@@ -47,6 +49,7 @@ class AttemptEvents(data.Struct):
 
     hold: 1  # a SYN of ``port`` is held
     absorb: 1  # a SYN of ``port`` was held already, and ends here
+    uncopied: 1  # the SYN that is held was not for rings that want raw SYNs: there was no time
     port: 2
     reason: 3  # a held SYN of ``given_port`` goes on
     given_port: 2
@@ -59,8 +62,11 @@ class SynOffload(wiring.Component):
     """Holds SYNs, and gives each back just before whatever else comes of its 5-tuple, or when its time is over.
 
     What goes in comes out, once: at once, later as ``Kind.REGENERATED`` (with ``reason`` and, in ``crossing``, what
-    came of it), or at once as ``Kind.VOID``, an end, when it is a SYN that is held already.  Order is kept but for the
-    SYNs held.
+    came of it), or at once as ``raw``, when it is a SYN that is held already.  Order is kept but for the SYNs held.
+
+    With ``raw_wanted``, a SYN that is held goes on at once as well, as it came, ``raw`` and ``shared``.  One that takes
+    the place of another needs a second cycle of ``o`` for that: without ``lossless`` it has none while more than
+    ``CROWD`` packets wait; then it comes later for all, and is not ``shared``.
 
     Takes a packet a cycle; one that a held SYN goes before takes two cycles of ``o``.  Sweeps of attempts that are over
     use cycles without a packet, or one in ``PATIENCE`` and one.  Switched off and empty, a packet passes in one cycle;
@@ -77,6 +83,7 @@ class SynOffload(wiring.Component):
     quotes: what packets with ``quotes_tcp`` quote, in their order; they wait for it
     records: attempts that nobody answered, in compact mode
     wanted: somebody takes records
+    raw_wanted: somebody takes raw SYNs
     reporting: records taken are still on their way
     hurry: packets wait for that
     holding: SYNs held, each with a cell of the packet store
@@ -95,6 +102,7 @@ class SynOffload(wiring.Component):
                 "quotes": In(stream.Signature(Quote)),
                 "records": Out(stream.Signature(Ended)),
                 "wanted": In(1),
+                "raw_wanted": In(1),
                 "reporting": In(1),
                 "hurry": Out(1),
                 "holding": Out(range(profile.syn_attempts + 1)),
@@ -201,6 +209,7 @@ class SynOffload(wiring.Component):
         meta, record, reason = Signal(PacketMeta), Signal(Record), Signal.like(here.reason)
         giving, passing_on, step = Signal(), Signal(), Signal()
         ending = Signal()  # what is given is a record, and ends here
+        copying = Signal()  # what is held goes on raw, too
         waits, moves = Signal(), Signal()
         arriving = Signal(PacketMeta)
         m.d.comb += [
@@ -216,23 +225,26 @@ class SynOffload(wiring.Component):
             write.en.eq(step & here.hold),
             read.addr.eq(here.slot),
             read.en.eq(step & here.give),
+            copying.eq(here.hold & self.raw_wanted & (self.lossless | ~here.give | (outcomes.level <= CROWD))),
         ]
-        m.d.comb += held_of(arriving, write.data)
+        m.d.comb += held_of(arriving, write.data, shared=copying)
         with m.If(moves):
             m.d.sync += giving.eq(0)
             with m.If(~giving):
                 m.d.sync += passing_on.eq(0)
         with m.If(step):
-            m.d.sync += [giving.eq(here.give), passing_on.eq(here.packet & ~here.hold), reason.eq(here.reason)]
+            m.d.sync += [
+                giving.eq(here.give),
+                passing_on.eq(here.packet & (~here.hold | copying)),
+                reason.eq(here.reason),
+            ]
             with m.If(here.give):
                 m.d.sync += [
                     record.eq(given.r_data),
                     ending.eq(bank.control[1] & Cat(here.reason == reason for reason in UNANSWERED).any()),
                 ]
             with m.If(here.packet):
-                m.d.sync += meta.eq(arriving)
-                with m.If(here.absorb):
-                    m.d.sync += meta.kind.eq(Kind.VOID)
+                m.d.sync += [meta.eq(arriving), meta.raw.eq(here.hold | here.absorb), meta.shared.eq(here.hold)]
         with m.If(direct):
             m.d.sync += [meta.eq(self.i.payload), passing_on.eq(1)]
         back = Signal(PacketMeta)
@@ -272,6 +284,7 @@ class SynOffload(wiring.Component):
             m.d.sync += [
                 self.attempts.hold.eq(here.hold),
                 self.attempts.absorb.eq(here.absorb),
+                self.attempts.uncopied.eq(here.hold & self.raw_wanted & ~copying),
                 self.attempts.port.eq(arriving.info.port),
                 self.attempts.reason.eq(Mux(here.give, here.reason, Reason.NONE)),
                 self.attempts.given_port.eq(data.View(Record, given.r_data).port),

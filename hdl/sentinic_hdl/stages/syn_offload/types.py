@@ -135,6 +135,7 @@ def held_shape(profile: Profile) -> data.StructLayout:
             "transport_offset": 8,
             "payload_offset": 8,
             "flow_hash": 32,
+            "shared": 1,
         }
     )
 
@@ -174,6 +175,7 @@ def is_holdable(profile: Profile, meta: PacketMeta) -> Value:
         info.length.any() & (info.length <= profile.cell_bytes),
         ~meta.crossing.as_value().any(),
         meta.reason == 0,
+        ~meta.raw & ~meta.shared,
     ).all()
 
 
@@ -242,10 +244,11 @@ def enter(op: data.View, key: Value, is_reversed: Value, record: data.View) -> l
     ]
 
 
-def held_of(meta: PacketMeta, held: data.View) -> list:
+def held_of(meta: PacketMeta, held: data.View, *, shared: Value) -> list:
     """Statements that fill ``held`` from the meta of a SYN that is held."""
     headers = meta.headers
     return [
+        held.shared.eq(shared),
         held.cell.eq(meta.cell),
         held.length.eq(meta.info.length - 1),
         held.link.eq(meta.link),
@@ -310,6 +313,7 @@ def restored(record: data.View, held: data.View, reason: Value, meta: PacketMeta
             )
         ),
         meta.reason.eq(reason),
+        meta.shared.eq(held.shared),
         meta.crossing.rules.eq(record.retransmissions),
         meta.crossing.value.eq(record.last),
     ]  # fmt: skip
