@@ -237,6 +237,7 @@ class Table(wiring.Component):
         old = Signal(record_layout)
         old_stale, hit, going_on, lasting = Signal(), Signal(), Signal(), Signal()
         held, waits = Signal(), Signal()
+        in_place = Signal()  # it takes nobody's place
         self._turned_away = turned_away = Signal()
         for way in range(ways):
             with m.If(place == way):
@@ -248,8 +249,9 @@ class Table(wiring.Component):
             lasting.eq(self.cumulative.bit_select(old_rule, 1) & ~self.final.bit_select(old_rule, 1)),
             going_on.eq(hit & (~old_stale | lasting)),
             held.eq(~self.room & old.valid & old.fresh & self.cumulative.bit_select(old_rule, 1)),
-            waits.eq(held & old_stale & lasting & (hit | count.sweep)),
-            turned_away.eq(held & ~hit & ~count.sweep),
+            in_place.eq(hit | count.sweep),
+            waits.eq(held & old_stale & lasting & in_place),
+            turned_away.eq(held & ~in_place),
         ]
 
         new, swept = Signal(record_layout), Signal(record_layout)
@@ -289,7 +291,7 @@ class Table(wiring.Component):
         m.d.sync += [
             out.sweep.eq(count.sweep),
             out.more.eq((stale & (stale - 1)).any()),
-            out.report.eq(old.valid & old.fresh & (old_stale | (~count.sweep & ~hit)) & ~waits & ~turned_away),
+            out.report.eq(old.valid & old.fresh & (old_stale | ~in_place) & ~waits & ~turned_away),
             out.turned_away.eq(turned_away),
             out.rule.eq(count.rule),
             out.length.eq(count.length),
