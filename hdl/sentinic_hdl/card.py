@@ -389,7 +389,7 @@ class Card(wiring.Component):
             "cycles": Const(1, 1),
             "received": at_ports("received"),
             "held": good[0] + good[1],
-            "delivered": writer.events.delivered & ~writer.events.of_report,
+            "delivered": (writer.events.delivered & ~writer.events.of_report) + select.fates.delivered,
             "offloaded": select.fates.offloaded,
             "filtered": select.fates.filtered,
             "sampled_out": select.fates.sampled_out,

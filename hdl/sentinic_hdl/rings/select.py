@@ -3,6 +3,7 @@
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
@@ -24,8 +25,9 @@ ENDS = 64
 
 
 class SelectFates(data.Struct):
-    """A packet that goes to no ring; at most one bit a cycle."""
+    """A packet that goes to no ring, or has already been to some (``delivered``); at most one bit a cycle."""
 
+    delivered: 1
     offloaded: 1
     filtered: 1
     sampled_out: 1
@@ -53,7 +55,8 @@ class Select(wiring.Component):
 
     A SYN that waits or ends in SYN offload goes raw to the rings with ``raw_syns``, under the same condition.  Of one
     that waits these are extra copies (:func:`compose.is_extra`): it comes again later, for all other rings, and is
-    counted then.  If no ring takes it, it is given back when the extra copies before it have been read.
+    counted then.  If no ring takes it, it is given back when the extra copies before it have been read, and counts as
+    delivered if there were any.
 
     Members
     -------
@@ -144,7 +147,7 @@ class Select(wiring.Component):
             ),
             in_vain.eq(given & Cat(self.i.p.reason == reason for reason in UNANSWERED).any()),
         ]
-        m.d.sync += self.raw_wanted.eq((Cat(config.enable for config in self.rings) & raw).any())
+        m.d.sync += self.raw_wanted.eq((Cat(config.enable for config in self.rings) & raw & ~self.fault).any())
         ended = Signal()  # a stage has ended it; it may go to rings that want raw SYNs
         unanswered = Signal()  # a SYN that was held in vain
         yielding = Signal()  # has no copy while others wait
@@ -255,21 +258,27 @@ class Select(wiring.Component):
             lost.eq(sampled & ~taking),
             self.taken.eq((taking & decided.replicate(profile.rings)) | groups.taken | attempts.taken),
         ]
+        fate = Signal(SelectFates)
+        with m.If(taking.any()):
+            m.d.comb += fate.delivered.eq(1)
+        with m.Elif(~match.any()):
+            m.d.comb += [fate.offloaded.eq(ended), fate.filtered.eq(~ended)]
+        with m.Elif(~sampled.any()):
+            m.d.comb += fate.sampled_out.eq(1)
+        with m.Else():
+            m.d.comb += [fate.congested.eq((sampled & room).any()), fate.ring_full.eq(~(sampled & room).any())]
+        earlier = self._earlier(m, meta, fate, decided & extra)
         m.d.sync += [self.fates.eq(0), self.ring_events.eq(0), self.unreported.eq(0)]
         with m.If(decided):
             m.d.sync += [self.ring_events.sampled_out.eq(match & ~sampled), self.ring_events.lost.eq(lost)]
-            with m.If(ended):
-                m.d.sync += self.fates.offloaded.eq(~taking.any() & ~extra)
-            with m.Elif(~match.any()):
-                m.d.sync += self.fates.filtered.eq(1)
-            with m.Elif(~sampled.any()):
-                m.d.sync += self.fates.sampled_out.eq(1)
-            with m.Elif(~taking.any()):
+            with m.If(~taking.any() & ~extra):
                 m.d.sync += [
-                    self.fates.congested.eq((sampled & room).any()),
-                    self.fates.ring_full.eq(~(sampled & room).any()),
-                    self.unreported.eq(unanswered << meta.info.port),
+                    self.fates.eq(fate),
+                    self.unreported.eq((unanswered & sampled.any() & ~earlier.delivered) << meta.info.port),
                 ]
+                # Where no other ring wants it, what became of its extra copies counts; a record tells more than none.
+                with m.If(earlier.delivered | (earlier.as_value().any() & ~match.any() & ~ended)):
+                    m.d.sync += self.fates.eq(earlier)
             for n in rings:
                 with m.If(match[n] & ~told[n]):
                     m.d.sync += counts[n].eq(Mux(counts[n] + 1 >= self.rings[n].sample, 0, counts[n] + 1))
@@ -291,6 +300,35 @@ class Select(wiring.Component):
             ends.w_en.eq(Mux(extra, marking, meta_valid & ~hold & ~taking.any() & meta.shared)),
         ]
         return m
+
+    def _earlier(self, m, meta, fate, extra):
+        """What became of the extra copies of the packet in ``meta``; 0 if there were none, or nobody wanted them.
+
+        ``extra``: it is one now, whose ``fate`` is to be kept until the packet comes again.
+        """
+        earlier = Signal(SelectFates)
+        if not self._profile.attempts:
+            return earlier
+        names = ("delivered", "sampled_out", "ring_full", "congested")
+        shape = data.StructLayout(dict.fromkeys(names, 1))
+        m.submodules.earlier = memory = Memory(shape=shape, depth=self._profile.cells, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        # What is written in the cycle in which it is read, and so not read.
+        last = Signal(shape)
+        last_cell = Signal.like(meta.cell)
+        m.d.comb += [
+            write.addr.eq(meta.cell),
+            write.en.eq(extra),
+            read.addr.eq(self.i.p.cell),
+            read.en.eq(self.i.ready & self.i.valid & self.i.p.shared),
+            *(write.data[name].eq(fate[name]) for name in names),
+        ]
+        with m.If(extra):
+            m.d.sync += [last.eq(write.data), last_cell.eq(meta.cell)]
+        with m.If(meta.shared & ~meta.raw):
+            for name in names:
+                m.d.comb += earlier[name].eq(Mux(last_cell == meta.cell, last[name], read.data[name]))
+        return earlier
 
     def _release(self, m, meta, gone, extra, ready):
         """Give back what is ``gone``; what was copied before, when these extra copies are read.

@@ -61,7 +61,7 @@ PORT: tuple[Counter, ...] = (
 #: Of each port, in a build with SYN offload.
 ATTEMPTS: tuple[Counter, ...] = (
     Counter("attempts", "packets", "SYNs held"),
-    Counter("attempts_again", "packets", "SYNs that were held already; offloaded, unless a ring takes raw SYNs"),
+    Counter("attempts_again", "packets", "SYNs that were held already; offloaded, if no ring wants them raw"),
     Counter("attempts_uncopied", "packets", "SYNs held that came too fast for the rings that want raw SYNs"),
     Counter("attempts_answered", "packets", "held SYNs given back: the responder sent something"),
     Counter("attempts_refused", "packets", "held SYNs given back: the responder sent a RST"),
@@ -70,7 +70,11 @@ ATTEMPTS: tuple[Counter, ...] = (
     Counter("attempts_superseded", "packets", "held SYNs given back, or ended: the originator began anew"),
     Counter("attempts_expired", "packets", "held SYNs given back, or ended: nobody answered in time"),
     Counter("attempts_evicted", "packets", "held SYNs given back, or ended: the table was full"),
-    Counter("attempts_recorded", "packets", "of the last three, those that went into a report; they are offloaded"),
+    Counter(
+        "attempts_recorded",
+        "packets",
+        "of the last three, those that went into a report",
+    ),
     Counter(
         "attempts_unreported",
         "packets",

@@ -247,7 +247,7 @@ def _rings_of_records(request: Replay) -> list[int]:
     if rings[0].attempts and rings[0].raw_syns:
         raise ConfigError(
             f"{request.config.where}: [[ring]] 0: attempts must be false where raw_syns is true: connections would be "
-            "logged once for the SYN and once for the record"
+            "logged once for the SYN and once for the record; another [[ring]] may have attempts"
         )
     found = [
         number
@@ -256,8 +256,8 @@ def _rings_of_records(request: Replay) -> list[int]:
     ]
     if not found or any(not rings[number].snap_length for number in found):
         raise ConfigError(
-            f"{request.config.where}: [syn_offload] mode compact needs a [[ring]] with attempts, each of whose "
-            "snap_length is at least 1, not 0 (descriptors only)"
+            f"{request.config.where}: [syn_offload] mode compact needs a [[ring]] with attempts (by default ring 0, "
+            "unless that has raw_syns), each of whose snap_length is at least 1, not 0 (descriptors only)"
         )
     return found
 

@@ -289,7 +289,7 @@ def test_every_packet_is_given_up_or_copied(tmp_path: Path) -> None:
         ("skipping.eq(ends.r_rdy & ~ends.r_data[-1] & ~unread)", "skipping.eq(ends.r_rdy & ~ends.r_data[-1])"),
         ("news + self.extra_read - skipping", "news + self.extra_read"),
         ("at_once.eq(gone & ~meta.shared)", "at_once.eq(gone)"),
-        ("fates.offloaded.eq(~taking.any() & ~extra)", "fates.offloaded.eq(~taking.any())"),
+        ("m.If(~taking.any() & ~extra)", "m.If(~taking.any())"),
     ],
     ids=[
         "forgets what it gave up",

@@ -19,7 +19,7 @@ from tests.hdl.block_bench import LIMIT, Bench, Packed
 from tests.reference.card import Ring
 from tests.reference.parser import Headers
 
-FATES = ("offloaded", "filtered", "sampled_out", "ring_full", "congested")
+FATES = ("delivered", "offloaded", "filtered", "sampled_out", "ring_full", "congested")
 
 
 #: What makes a segment none of which a descriptor tells all.
@@ -116,6 +116,7 @@ class SelectBench(Bench):
         self.packets: deque[Packet] = deque()  # on their way, or not looked at yet
         self.number = 0
         self.unread = 0  # extra copies
+        self.extras: list[int] = []  # cells of packets of which there were extra copies
         self.i = self.source("select__i")
         self.o = self.sink("select__o", self._copy)
         self.release = self.sink("select__release")
@@ -186,11 +187,18 @@ class SelectBench(Bench):
                 values["headers.has_tcp"] = 0
             kind = Kind.PACKET
             if held:
-                kind, values["raw"], values["shared"] = r.choice((*[(Kind.PACKET, 0, 0)] * 8, *_HELD))
+                kind, values["raw"], values["shared"] = r.choice(
+                    (*[(Kind.PACKET, 0, 0)] * 8, *(_HELD if self.extras else _HELD[:1]))
+                )
                 values["kind"] = kind
             if kind is Kind.REGENERATED:
                 values["reason"] = r.choice([reason for reason in Reason if reason])
             if values.get("shared"):
+                # What comes again was copied before, where it lies.
+                if values["raw"]:
+                    self.extras.append(values["cell"])
+                else:
+                    values["cell"] = r.choice(self.extras[-3:])
                 length = r.randrange(14, self.profile.cell_bytes + 1)
                 if values["headers.has_tcp"]:  # which it may need to be plain, or lack
                     values["info.wire_length"] += length - values["info.length"]
@@ -244,7 +252,8 @@ class SelectBench(Bench):
         """Each packet went where it must.  Returns its fate, "" if a ring took it."""
         assert not self.unread
         released = deque(self.released.unpack(number) for number in self.release.got)
-        given_back: dict[bool, deque[dict[str, int]]] = {False: deque(), True: deque()}  # by whether they are shared
+        earlier: dict[int, str] = {}  # by cell, what became of extra copies
+        given_back: dict[bool, list[dict[str, int]]] = {False: [], True: []}  # by whether they are shared
         fates, events = deque(self.fates.seen), deque(self.events.seen)
         result = []
         for packet in self.packets:
@@ -276,16 +285,23 @@ class SelectBench(Bench):
                 assert told or not tells or (self.busy and copy["plain"])
             for n in lost:
                 self.rings[n].lost += 1
-            fate = ""
-            if not took and not (packet.raw and packet.shared):
-                fate = "filtered" if not wants else "sampled_out" if not sampled else "lost"
+            fate = "filtered" if not wants else "sampled_out" if not sampled else "" if took else "lost"
+            if packet.raw and packet.shared:
+                earlier[packet.values["cell"]] = fate
+                fate = ""
+            elif not took:
                 seen = [name for name in FATES if fates[0][name]]
                 assert len(seen) == 1
-                if packet.kind is Kind.VOID or packet.raw:
+                before = earlier.get(packet.values["cell"], "filtered") if packet.shared else "filtered"
+                if not before and self.profile.attempts:
+                    fate = "delivered"
+                elif not wants and (packet.kind is Kind.VOID or packet.raw):
                     fate = "offloaded"
+                elif not wants and self.profile.attempts:
+                    fate = before
                 assert fate == seen[0] or (fate == "lost" and seen[0] in ("ring_full", "congested"))
                 assert seen != ["congested"] or congestible
-                assert seen != ["ring_full"] or not surely
+                assert seen != ["ring_full"] or not surely or before == "lost"
                 fate = seen[0]
                 fates.popleft()
                 cells = -(-packet.length // self.profile.cell_bytes)
@@ -298,16 +314,23 @@ class SelectBench(Bench):
                 }
             result.append(fate)
         assert [*fates, *events] == [], "more was told than packets came"
-        # What is shared may be given back later than others.
-        for given in released:
-            source = next(each for each in given_back.values() if each and each[0] == given)
-            source.popleft()
-        assert not any(given_back.values())
+        assert len(released) == sum(map(len, given_back.values()))
+        assert _is_merged(list(released), given_back[False], given_back[True])
         self.packets.clear()
         self.release.got.clear()
         self.fates.seen.clear()
         self.events.seen.clear()
         return result
+
+
+def _is_merged(whole: list, one: list, other: list) -> bool:
+    """``whole`` is ``one`` and ``other``, each in its order; ``other`` may be late."""
+    reached = {0}  # how many of ``one`` may have come so far
+    for count, item in enumerate(whole):
+        reached = {n + 1 for n in reached if n < len(one) and one[n] == item} | {
+            n for n in reached if count - n < len(other) and other[count - n] == item
+        }
+    return len(one) in reached
 
 
 def varied() -> list[Watched]:

@@ -49,8 +49,10 @@ class Out:
 
     @property
     def again(self) -> bool:
-        """A SYN that was held already; it ends here, as far as rings do not want raw SYNs."""
-        return bool(self.values["raw"] and not self.values["shared"])
+        """A SYN that was held already; it ends here, or is for rings that want raw SYNs."""
+        if self.values["raw"]:
+            return not self.values["shared"]
+        return self.kind is Kind.VOID and self.reason is Reason.NONE
 
     @property
     def extra(self) -> bool:

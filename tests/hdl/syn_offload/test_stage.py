@@ -66,7 +66,7 @@ def check_conserved(bench: Bench, segments: list[Segment]) -> None:
         assert (out.kind is Kind.REGENERATED) == (out.reason is not Reason.NONE)
         if out.kind is not Kind.VOID:
             assert unmarked(out) == meta_of(segments[out.name])
-    passed = [out.name for out in bench.out if out.kind is Kind.PACKET]
+    passed = [out.name for out in bench.out if out.kind is Kind.PACKET or out.again]
     assert passed == sorted(passed)
     flows = defaultdict(list)
     for out in delivered(bench.out):
@@ -132,6 +132,7 @@ def test_a_flood_is_not_held_up_by_raw_syns_that_come_later_or_are_counted(idle:
     copied = {out.name for out in bench.out if out.extra}
     assert len(uncopied) + len(copied) == len(segments)
     assert sorted(uncopied) == sorted(segment.port for segment in segments if segment.name not in copied)
+    assert not [out for out in bench.out if out.again]
     # Each comes to such a ring, in time or later.
     assert sorted(out.name for out in raw(bench.out)) == list(range(len(segments)))
     if idle:
@@ -139,6 +140,20 @@ def test_a_flood_is_not_held_up_by_raw_syns_that_come_later_or_are_counted(idle:
     else:
         times = list(bench.sent.values())
         assert times == list(range(times[0], times[0] + len(segments))), "a packet had to wait"
+
+
+def test_a_syn_that_comes_again_is_raw_where_the_first_was_and_else_told_of_with_it() -> None:
+    """In a full table, with few gaps, some have raw copies and some have none; the last are then sent again."""
+    profile = replace(SMALL, syn_attempts=64, syn_ways=4)
+    syns = [Segment(1000 + n, 100 + n, 9, syn=True) for n in range(150)]
+    segments = renumbered([*syns, *(replace(syn, now=5000 + n) for n, syn in enumerate(syns[-30:]))])
+    bench = run(segments, profile=profile, idle=0.3, raw_wanted=True, lossless=False, timeout=10**9)
+    check_conserved(bench, segments)
+    shared = {out.name for out in bench.out if out.extra}
+    again = [out for out in bench.out if out.again]
+    first = {out.name: out.name - 30 for out in again}
+    assert {out.kind for out in again} == {Kind.PACKET, Kind.VOID}
+    assert all((out.kind is Kind.PACKET) == (first[out.name] in shared) for out in again)
 
 
 def test_switched_off_and_empty_it_passes_everything_on_in_a_cycle() -> None:

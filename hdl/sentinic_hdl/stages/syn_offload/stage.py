@@ -62,11 +62,13 @@ class SynOffload(wiring.Component):
     """Holds SYNs, and gives each back just before whatever else comes of its 5-tuple, or when its time is over.
 
     What goes in comes out, once: at once, later as ``Kind.REGENERATED`` (with ``reason`` and, in ``crossing``, what
-    came of it), or at once as ``raw``, when it is a SYN that is held already.  Order is kept but for the SYNs held.
+    came of it), or at once as ``Kind.VOID``, an end, when it is a SYN that is held already.  Order is kept but for the
+    SYNs held.
 
     With ``raw_wanted``, a SYN that is held goes on at once as well, as it came, ``raw`` and ``shared``.  One that takes
     the place of another needs a second cycle of ``o`` for that: without ``lossless`` it has none while more than
-    ``CROWD`` packets wait; then it comes later for all, and is not ``shared``.
+    ``CROWD`` packets wait; then it comes later for all, and is not ``shared``.  One that comes again is ``raw``, not
+    an end, if the first was.
 
     Takes a packet a cycle; one that a held SYN goes before takes two cycles of ``o``.  Sweeps of attempts that are over
     use cycles without a packet, or one in ``PATIENCE`` and one.  Switched off and empty, a packet passes in one cycle;
@@ -210,6 +212,7 @@ class SynOffload(wiring.Component):
         giving, passing_on, step = Signal(), Signal(), Signal()
         ending = Signal()  # what is given is a record, and ends here
         copying = Signal()  # what is held goes on raw, too
+        absorbing = Signal()  # what is passed on is held already, as what is read
         waits, moves = Signal(), Signal()
         arriving = Signal(PacketMeta)
         m.d.comb += [
@@ -224,7 +227,7 @@ class SynOffload(wiring.Component):
             write.addr.eq(here.slot),
             write.en.eq(step & here.hold),
             read.addr.eq(here.slot),
-            read.en.eq(step & here.give),
+            read.en.eq(step & (here.give | here.absorb)),
             copying.eq(here.hold & self.raw_wanted & (self.lossless | ~here.give | (outcomes.level <= CROWD))),
         ]
         m.d.comb += held_of(arriving, write.data, shared=copying)
@@ -244,16 +247,28 @@ class SynOffload(wiring.Component):
                     ending.eq(bank.control[1] & Cat(here.reason == reason for reason in UNANSWERED).any()),
                 ]
             with m.If(here.packet):
-                m.d.sync += [meta.eq(arriving), meta.raw.eq(here.hold | here.absorb), meta.shared.eq(here.hold)]
+                m.d.sync += [
+                    meta.eq(arriving),
+                    meta.raw.eq(here.hold),
+                    meta.shared.eq(here.hold),
+                    absorbing.eq(here.absorb),
+                ]
         with m.If(direct):
-            m.d.sync += [meta.eq(self.i.payload), passing_on.eq(1)]
+            m.d.sync += [meta.eq(self.i.payload), passing_on.eq(1), absorbing.eq(0)]
         back = Signal(PacketMeta)
         m.d.comb += restored(record, read.data, reason, back)
         with m.If(ending):
             m.d.comb += back.kind.eq(Kind.VOID)
+        # A SYN that comes again is raw where the first was; where that comes later, it tells of this one.
+        passed = Signal(PacketMeta)
+        m.d.comb += passed.eq(meta)
+        with m.If(absorbing & read.data.shared):
+            m.d.comb += passed.raw.eq(1)
+        with m.Elif(absorbing):
+            m.d.comb += passed.kind.eq(Kind.VOID)
         m.d.comb += [
             self.o.valid.eq((giving | passing_on) & ~waits),
-            self.o.payload.eq(Mux(giving, back, meta)),
+            self.o.payload.eq(Mux(giving, back, passed)),
         ]
 
         # --- Records ---
