@@ -225,13 +225,13 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     _check_block_rams(source, netlist)
     figures.total, figures.blocks = count(netlist, _ECP5_CELLS, "top")
 
-    _say("nextpnr: place and route (some minutes)")
+    _say("nextpnr: place and route (half an hour of a core)")
     config = out / "top.config"
     report = out / "timing.json"
     run(
         [
             NEXTPNR, device, "--package", package, "--json", netlist.name, "--lpf", pins, "--textcfg", config.name,
-            "--report", report.name, "--timing-allow-fail", "--seed", "1", "--placer", "static", "--router", "router1",
+            "--report", report.name, "--timing-allow-fail", "--seed", "1", "--placer", "heap", "--router", "router1",
         ],
         out / "nextpnr.log",
     )  # fmt: skip
