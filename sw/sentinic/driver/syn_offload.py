@@ -137,9 +137,10 @@ class SynOffload:
             quiet = 0 if under_way else quiet + 1
             if quiet == _QUIET_STEPS:
                 return
+        records = " and records of attempts" if self._registers.read("status", "reporting") else ""
         raise DeviceError(
-            f"SYN offload: {card.read('cells_used')} packets still wait after {_WAIT_STEPS} times {_WAIT_CYCLES} "
-            "cycles, or nobody reads"
+            f"SYN offload: {card.read('cells_used')} packets{records} still wait after {_WAIT_STEPS} times "
+            f"{_WAIT_CYCLES} cycles: are the rings read?"
         )
 
     def _wait(self, field: str) -> None:
