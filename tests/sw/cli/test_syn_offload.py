@@ -99,8 +99,7 @@ def check_the_same(capture: Path, profile: str, tmp_path: Path) -> dict[str, Any
     assert connections(folder) == connections(tmp_path / "off")
     assert (folder / "packets.pcapng").read_bytes() == (tmp_path / "off" / "packets.pcapng").read_bytes()
     assert raw["conservation"]["holds"]
-    fates = raw["conservation"]["fates"]
-    assert fates["delivered"] == off["conservation"]["fates"]["delivered"] == sum(fates.values())
+    assert raw["conservation"]["fates"] == off["conservation"]["fates"]
     told = raw["syn_offload"]
     assert (told["attempts"], told["uncopied"], told["packets_avoided"]) == (on["syn_offload"]["attempts"], 0, 0)
     return on
