@@ -12,13 +12,14 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy.typing as npt
 from numba.core import event, serialize
+from numba.core.runtime import rtsys
 
 __all__ = ["CompileTimes", "compile_times", "compiling", "frozen", "jit"]
 
@@ -40,7 +41,17 @@ def jit(function: Function) -> Function:
         source = Path(code.co_filename)
         base = f"{source.stem}.{function.__name__}-{code.co_firstlineno}"
         kept._cache_file = _Files(Path(kept.cache_path), base, _stamp(source.parent))
+        kept.load_overload = partial(_load, kept)
     return cast(Function, compiled)
+
+
+def _load(kept: Any, signature: object, target: Any) -> object:
+    """As numba's own, which first reads all that the compiler knows: 0.4 s, and code that is kept needs none of it.
+
+    It needs the run-time functions, for arrays that it makes itself.
+    """
+    rtsys.initialize(target)
+    return kept._load_overload(signature, target)
 
 
 class _Files:

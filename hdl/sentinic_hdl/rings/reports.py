@@ -74,7 +74,8 @@ class Reports(wiring.Component):
     """Packs items into frames, keeps those until dispatch has read them, and offers them to it.
 
     A frame is closed when it is full, when no item has come for ``PATIENCE`` cycles, or none is there and it is asked
-    for.  Takes an item in as many cycles as it has beats.
+    for.  Takes an item in as many cycles as it has beats, and is done with a frame in as many as that has: the bus,
+    which has a descriptor to write as well, is no faster.
 
     Parameters
     ----------
@@ -143,14 +144,17 @@ class Reports(wiring.Component):
                 },
             ),
         )
-        m.d.comb += [write.addr.eq(Cat(place, slot)), self.busy.eq(items.any())]
+        m.d.comb += [write.addr.eq(Cat(place, slot)), self.busy.eq(items.any() | closed)]
 
         def pieces(value, count):
             return Array(value[n * width : (n + 1) * width] for n in range(count))[beat]
 
+        # The next one is begun while this one waits to be taken.
+        with m.If(self.o.ready):
+            m.d.sync += closed.eq(0)
         with m.FSM():
             with m.State("COLLECT"):
-                with m.If(~used.bit_select(slot, 1) & self.i.valid & (items != most)):
+                with m.If(~used.bit_select(slot, 1) & self.i.valid):
                     m.d.comb += [
                         place.eq(head_beats + items * item_beats + beat),
                         write.data.eq(pieces(body, item_beats)),
@@ -160,7 +164,9 @@ class Reports(wiring.Component):
                     with m.If(beat == item_beats - 1):
                         m.d.comb += self.i.ready.eq(1)
                         m.d.sync += [beat.eq(0), items.eq(items + 1)]
-                with m.Elif((items == most) | (items.any() & (self.close | (patience == PATIENCE)))):
+                        with m.If(items == most - 1):
+                            m.next = "TAIL"
+                with m.Elif(items.any() & (self.close | (patience == PATIENCE))):
                     m.next = "TAIL"
                 with m.Else():
                     m.d.sync += patience.eq(patience + 1)
@@ -170,8 +176,9 @@ class Reports(wiring.Component):
                 m.next = "HEAD"
             with m.State("HEAD"):
                 m.d.comb += [place.eq(beat), write.data.eq(pieces(head, head_beats)), write.en.eq(1)]
-                m.d.sync += beat.eq(beat + 1)
-                with m.If(beat == head_beats - 1):
+                with m.If(beat != head_beats - 1):
+                    m.d.sync += beat.eq(beat + 1)
+                with m.Elif(~closed | self.o.ready):
                     m.d.sync += [
                         beat.eq(0),
                         closed.eq(1),
@@ -179,18 +186,12 @@ class Reports(wiring.Component):
                         self.o.p.info.timestamp.eq(self.time),
                         self.o.p.info.length.eq(abi.REPORT_HEAD_BYTES + items * tlv.record.size + 2),
                         self.o.p.info.wire_length.eq(abi.REPORT_HEAD_BYTES + items * tlv.record.size + 2),
-                    ]
-                    m.next = "OFFER"
-            with m.State("OFFER"):
-                with m.If(self.o.ready):
-                    m.d.sync += [
-                        closed.eq(0),
+                        used.bit_select(slot, 1).eq(1),
                         items.eq(0),
                         patience.eq(0),
                         slot.eq(slot + 1),
                         sequence.eq(sequence + 1),
                     ]
-                    m.d.sync += used.bit_select(slot, 1).eq(1)
                     m.next = "COLLECT"
         m.d.comb += self.o.valid.eq(closed)
 

@@ -15,19 +15,20 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
     """Cycles a packet, and that the sums over all reports and overflows are what was sent."""
     if "statistics" not in profile.stages:
         return
+    all_rules = profile.statistics_rules
     cases = (
-        ("one group", [], 1, None),
-        ("every packet a new group", ["ipv4_src"], frames, None),
-        ("every packet a new group, all in one set", ["ipv4_src"], frames, 0),
+        ("one group", all_rules, [], 1, None),
+        ("every packet a new group", all_rules, ["ipv4_src"], frames, None),
+        ("every packet a new group, all in one set", all_rules, ["ipv4_src"], frames, 0),
+        ("every packet a new group, all in one set", 1, ["ipv4_src"], frames, 0),
     )
-    for what, group, flows, secret in cases:
+    for what, rules, group, flows, secret in cases:
         with Device.open("native", profile.name) as device:
             ring = device.open_ring(0, descriptors=_DESCRIPTORS, data_bytes=_DATA_BYTES)
             ring.registers.write("filter_ports", 0)
             ring.registers.write("extras", 1, "reports")
             ring.enable()
             stage = Statistics(device, secret=secret)
-            rules = stage.shape.rules
             stage.replace([Rule(f"r{n}", {}, group) for n in range(rules)])
             stage.settle()
             device.set_pause(False)
@@ -38,6 +39,7 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
             # Packets that no ring wants move nothing that the transport sees.
             while (counters := device.snapshot())["held"]:
                 device.transport.step()
+            written = counters["dma_data_beats"] + counters["dma_descriptor_beats"]
             cycles = sum(
                 counters[f"ingress.{kind}_cycles"] - before[f"ingress.{kind}_cycles"] for kind in ("busy", "stall")
             )
@@ -56,9 +58,10 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
         assert packets == rules * passed, f"{packets} packets in {len(groups)} reports of {rules} rules on {passed}"
         overflow = int(groups["packets"][groups["flags"] & 16 != 0].sum())
         table.add(
-            f"{profile.name}: {rules} rules hit by every 64-byte frame, {what}",
+            f"{profile.name}: {rules} {'rule' if rules == 1 else 'rules'} hit by every 64-byte frame, {what}",
             cycles / passed,
             "cycles/frame",
-            f"{passed:,} of {frames:,} frames back to back; {100 * overflow / packets:.1f} % of counts in overflows",
+            f"{passed:,} of {frames:,} frames back to back; {100 * overflow / packets:.1f} % of counts in overflows, "
+            f"bus busy {100 * written / cycles:.0f} %",
             want="1" if profile.name == "wide" else "below 42 (1 Gbit/s)",
         )

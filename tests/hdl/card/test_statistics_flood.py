@@ -1,6 +1,7 @@
 """All rules under floods: reports that nobody reads, and rules that change in mid-traffic.  Sums stay exact."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +10,11 @@ import pytest
 from sentinic.abi.profiles import PROFILES
 from sentinic.abi.statistics import ReportFlag
 from sentinic.driver.device import Device, check_conservation
+from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import Ring
 from sentinic.driver.rules import Rule
 from sentinic.driver.statistics import GROUP_DTYPE, Statistics, are_reports, read_reports
-from sentinic_sim.bench.traffic import minimum_frames
+from sentinic_sim.bench.traffic import FRAME_BYTES, minimum_frames
 from sentinic_sim.native import MemoryOptions, NativeTransport
 
 pytestmark = pytest.mark.slow
@@ -30,9 +32,13 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
         yield found
 
 
-def reports_ring(device: Device, descriptors: int) -> Ring:
+#: Frames of this length one after another: a group each is what the bus can just carry (17 beats for seven groups).
+CARRIED_BYTES = {"wide": 192, "board": FRAME_BYTES}
+
+
+def reports_ring(device: Device, descriptors: int, data_bytes: int = 1 << 20) -> Ring:
     """Ring 0, for reports and no packets."""
-    ring = device.open_ring(0, descriptors=descriptors, data_bytes=1 << 20)
+    ring = device.open_ring(0, descriptors=descriptors, data_bytes=data_bytes)
     ring.registers.write("filter_ports", 0)
     ring.registers.write("extras", 1, "reports")
     ring.enable()
@@ -92,6 +98,35 @@ def test_a_ring_of_reports_that_nobody_reads_stops_no_packet_and_loses_no_count(
         mine = groups[groups["rule"] == number]
         assert int(mine["packets"].sum()) == FRAMES
         assert int(mine["bytes"].sum()) == int(batch.wire_length.sum())
+
+
+def test_groups_that_the_bus_can_carry_all_reach_the_host(device: Device) -> None:
+    """Every packet makes a group leave, and its report is as much as the bus takes meanwhile: no overflow at all."""
+    ring = reports_ring(device, 1 << 14, 1 << 24)
+    stage = Statistics(device)
+    stage.set(0, Rule("r", {}, ["ipv4_src"]))
+    device.set_pause(False)
+    device.enable()
+    assert isinstance(device.transport, NativeTransport)
+    device.transport.configure(MemoryOptions(rx_idle=IDLE[device.profile.name]))
+    device.transport.send(padded(minimum_frames(FRAMES, FRAMES), CARRIED_BYTES[device.profile.name]))
+    assert all_counted(device)["filtered"] == FRAMES
+    before = drained(device, ring, stage)
+    assert len(before) > FRAMES // 2, "few had to leave, which shows nothing"
+    stage.remove(0)
+    groups = np.concatenate([before, drained(device, ring, stage)])
+    assert not (groups["flags"] & ReportFlag.OVERFLOW).any()
+    assert len(groups) == FRAMES == int(groups["packets"].sum())
+
+
+def padded(batch: FrameBatch, length: int) -> FrameBatch:
+    """Frames of one length, with zeros behind them."""
+    count = len(batch.offset)
+    rows = np.zeros((count, length), np.uint8)
+    rows[:, : int(batch.length[0])] = batch.data.reshape(count, -1)
+    lengths = np.full(count, length, np.uint32)
+    starts = np.arange(count, dtype=np.int64) * length
+    return replace(batch, data=rows.reshape(-1), offset=starts, length=lengths, wire_length=lengths)
 
 
 def test_rules_changed_in_mid_traffic_count_every_packet_once(device: Device) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import struct
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -142,6 +143,30 @@ def test_a_frame_that_is_asked_for_goes_at_once_with_what_there_is() -> None:
     simulator.add_testbench(drive)
     simulator.run()
     assert all(seen)
+
+
+@pytest.mark.parametrize("profile", [WIDE, BOARD], ids=lambda profile: profile.name)
+def test_items_are_packed_as_fast_as_the_bus_takes_the_frames(profile: Profile) -> None:
+    """A frame in as many cycles as it has beats: fewer than the bus needs for it and its descriptor."""
+    reports = Reports(profile=profile, content=Content.GROUPS)
+    most = KINDS[Content.GROUPS][3]
+    beats = -(-len(frame_bytes(Content.GROUPS, [bytes(128)] * most, 0, 0)) // profile.beat_bytes)
+    taken: list[int] = []
+
+    async def drive(ctx):
+        set_group(ctx, reports.i.p, GROUPS[0])
+        ctx.set(reports.i.valid, 1)
+        ctx.set(reports.o.ready, 1)
+        for cycle in range(profile.report_frames * beats):
+            if ctx.get(reports.o.valid):
+                taken.append(cycle)
+            await ctx.tick()
+
+    simulator = Simulator(reports)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(drive)
+    simulator.run()
+    assert [later - one for one, later in pairwise(taken)] == [beats] * (profile.report_frames - 2)
 
 
 def run(reports: Reports, profile: Profile, items: list, count: int, busy: float) -> tuple[list[bytes], list[int]]:

@@ -327,7 +327,7 @@ class Statistics(wiring.Component):
                 m.d.sync += [turn.eq(turn + 1), so_far.eq(found)]
 
     def _gather(self, m, units, active, shared):
-        """One report after another, of the units in turn; every other cycle, as often as one unit has one."""
+        """One report after another, of the units in turn, as fast as they are taken; a unit has one in two cycles."""
         count = len(units)
         have = Cat(unit.reports.valid for unit in units)
         # Those after the one that was last come first; of these the lowest bit.
@@ -336,19 +336,17 @@ class Statistics(wiring.Component):
         m.d.comb += [
             among.eq(Mux((have & after).any(), have & after, have)),
             chosen.eq(among & (~among + 1)),
-            free.eq(active & ~self.reports.valid),
+            free.eq(active & (~self.reports.valid | self.reports.ready)),
         ]
-        with m.If(self.reports.valid):
-            with m.If(self.reports.ready):
-                m.d.sync += self.reports.valid.eq(0)
-        with m.Elif(active):
-            with m.If(have.any()):
-                m.d.sync += [self.reports.valid.eq(1), after.eq(~(chosen | (chosen - 1)))]
-                for n, unit in enumerate(units):
-                    with m.If(chosen[n]):
-                        m.d.sync += [
-                            self.reports.payload.eq(unit.reports.payload),
-                            self.reports.p.rule.eq(unit.reports.p.rule + n * shared),
-                        ]
+        with m.If(self.reports.ready):
+            m.d.sync += self.reports.valid.eq(0)
+        with m.If(free & have.any()):
+            m.d.sync += [self.reports.valid.eq(1), after.eq(~(chosen | (chosen - 1)))]
+            for n, unit in enumerate(units):
+                with m.If(chosen[n]):
+                    m.d.sync += [
+                        self.reports.payload.eq(unit.reports.payload),
+                        self.reports.p.rule.eq(unit.reports.p.rule + n * shared),
+                    ]
         for n, unit in enumerate(units):
             m.d.comb += unit.reports.ready.eq(free & chosen[n])
