@@ -1,6 +1,7 @@
 """What the card does in a cycle, and how fast it is simulated."""
 
 import time
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from sentinic_sim.native import LatencyProbe, MemoryOptions, NativeTransport
 
 #: Cycles that the model is clocked for, to see what it costs by itself.
 ALONE_CYCLES = 200_000
+#: How often each speed is measured, in turns with the others.
+ROUNDS = 6
 #: Shares of cycles in which a port offers no beat.
 IDLE_SHARES = (0.9, 0.75, 0.5)
 
@@ -123,12 +126,15 @@ def descriptors_only(table: Table, profile: Profile, frames: int) -> None:
 
 
 def simulation(table: Table, profile: Profile, frames: int) -> None:
-    """The harness against the same model with constant inputs: with nothing to do, and with a beat in every cycle."""
+    """The harness against the same model with constant inputs: with nothing to do, and with a beat in every cycle.
+
+    The machine changes its speed from second to second, so one is measured right after the other, and compared with it.
+    """
     name = profile.name
     batch = minimum_frames(frames, 1000)
     one = batch.data[: min(int(batch.length[0]), profile.beat_bytes)].tobytes()
     speeds: dict[str, list[float]] = {"idle": [], "offered": [], "filtering": [], "delivering": []}
-    for _ in range(3):
+    for _ in range(ROUNDS):
         with Device.open("native", name) as device:
             _, seconds, before, after = send(device, batch, deliver=False)
             speeds["filtering"].append((after.cycles - before.cycles) / seconds)
@@ -139,16 +145,16 @@ def simulation(table: Table, profile: Profile, frames: int) -> None:
             _, seconds, before, after = send(device, batch, deliver=True)
             speeds["delivering"].append((after.cycles - before.cycles) / seconds)
     fastest = {kind: max(values) for kind, values in speeds.items()}
-    alone = f"{ALONE_CYCLES:,} cycles, best of 3"
+    alone = f"{ALONE_CYCLES:,} cycles, best of {ROUNDS}"
     table.add(f"{name}: model alone, nothing to do", fastest["idle"], "cycles/s", alone)
     table.add(f"{name}: model alone, a first beat offered in every cycle", fastest["offered"], "cycles/s", alone)
     for kind in ("filtering", "delivering"):
-        table.add(f"{name}: simulated, {kind}", fastest[kind], "cycles/s", f"{frames:,} frames, best of 3")
+        table.add(f"{name}: simulated, {kind}", fastest[kind], "cycles/s", f"{frames:,} frames, best of {ROUNDS}")
     table.add(
         f"{name}: simulated, filtering, of the model alone and as busy",
-        100 * fastest["filtering"] / fastest["offered"],
+        100 * median(one / other for one, other in zip(speeds["filtering"], speeds["offered"], strict=True)),
         "%",
-        "cycles/s against constant inputs that offer a beat in every cycle",
+        f"cycles/s against constant inputs that offer a beat in every cycle, median of {ROUNDS} pairs",
         want="80",
     )
     table.add(
