@@ -24,12 +24,15 @@ def cocotb_figures(table: Table, profile: str, frames: int) -> None:
     try:
         with Device.open("cocotb", profile) as device:
             device.open_ring(0).enable()
+            device.set_pause(True)  # all of them, whatever the bus is behind
             device.enable()
             started = time.perf_counter()
             device.transport.send(batch)
-            while device.snapshot()["delivered"] < frames:
+            device.transport.step()
+            while (counters := device.snapshot())["held"]:
                 device.transport.step()
             slow = frames / (time.perf_counter() - started)
+            assert counters["delivered"] == frames, counters
     except SentinicError as error:
         table.note(f"{profile}: simulated under cocotb", str(error).splitlines()[0])
         return
@@ -67,9 +70,9 @@ def _softflowd(table: Table, capture: Path, frames: int, folder: str) -> None:
     if program is None:
         table.note("softflowd", "not installed (Debian: softflowd)")
         return
-    command = [program, "-r", str(capture), "-d", "-c", f"{folder}/control", "-p", f"{folder}/pid"]
+    command = [program, "-r", str(capture), "-d", "-c", "none", "-p", f"{folder}/pid"]
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
     table.add(
         "softflowd: capture to flow records",
         frames / (time.perf_counter() - started),
