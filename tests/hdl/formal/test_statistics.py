@@ -5,10 +5,11 @@ from unittest.mock import patch
 
 import pytest
 from amaranth.asserts import AnyConst
-from amaranth.hdl import Cat, Mux, Signal
+from amaranth.hdl import Cat, Const, Mux, Signal
 from amaranth.lib import data
 
 from sentinic_hdl.stages.statistics import table
+from sentinic_hdl.stages.statistics.folded import table as folded_table
 from sentinic_hdl.stages.statistics.types import Events, record_shape
 from tests.hdl.formal.bench import Bench
 from tests.hdl.formal.prove import mutant, prove, refute
@@ -153,3 +154,125 @@ def test_no_count_is_lost_whatever_comes_one_after_another(tmp_path: Path) -> No
 )  # fmt: skip
 def test_a_table_that_loses_counts_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(small(mutant(table.__name__, before, after)), tmp_path, cycles=16)
+
+
+def folded_counting(dut) -> Bench:
+    """Any one group, as above, in the table that takes several cycles a packet."""
+    bench = Bench()
+    m = bench.m
+    bench.add("dut", dut, free=True)
+    key, rule, index = Signal(KEY), Signal(1), Signal(1)
+    m.d.comb += [key.eq(AnyConst(KEY)), rule.eq(AnyConst(1)), index.eq(AnyConst(1))]
+    given = dut.i.p
+    is_it = (given.key == key) & (given.rule == rule)
+    bench.assume(~(dut.i.valid & is_it) | (given.index == index), because="the set is the key's hash")
+    for flags in (dut.cumulative, dut.final):
+        bench.assume((flags == bench.past(flags)) | bench.past(dut.idle), because="rules change while nothing is there")
+
+    count = folded_table.count_shape(RULES, 1)(bench.inner("dut.count"))
+    chosen = bench.inner("dut.chosen")
+    sweeping, hit, is_stale, removed, leaving = (
+        bench.inner(f"dut.{name}") for name in ("sweeping", "hit", "is_stale", "removed", "leaves")
+    )
+    leave, write = (bench.in_state("dut.fsm", name) for name in ("LEAVE", "WRITE"))
+    layout = folded_table.record_shape(RULES)
+
+    def holds(number):
+        """The record of that number, its state, and whether it is the group's."""
+        record = layout(bench.word("dut.records", number))
+        state = folded_table.State(bench.word("dut.states", number))
+        return record, state, state.valid & (record.key == key) & (record.rule == rule)
+
+    record, state, is_old = holds(chosen)
+    mine = ~sweeping & (count.key == key) & (count.rule == rule)
+    lasting = bench.past((dut.cumulative & ~dut.final).bit_select(rule, 1))
+    told = dut.left.valid & dut.left.ready & is_old
+
+    there, packets, octets, fresh, telling = Signal(), Signal(PACKETS), Signal(BYTES), Signal(), Signal()
+    going_on, counted, leaves = Signal(), Signal(), Signal()
+    m.d.comb += [
+        going_on.eq(there & (~is_stale | lasting)),
+        counted.eq(dut.counted & mine & ~dut.turned_away),
+        leaves.eq(write & is_old & ~dut.turned_away & Mux(sweeping, removed, ~mine | ~going_on)),
+    ]
+    m.d.sync += telling.eq(told)
+    with m.If(told):
+        m.d.sync += fresh.eq(0)
+    with m.If(leaves):
+        m.d.sync += there.eq(0)
+    with m.If(counted):
+        m.d.sync += [
+            there.eq(1),
+            fresh.eq(1),
+            packets.eq(Mux(going_on, packets, 0) + 1),
+            octets.eq(Mux(going_on, octets, 0) + dut.length),
+        ]
+
+    reported = dut.left.p.record
+    bench.check(~told | (there & (reported.packets == packets) & (reported.bytes == octets)))
+    bench.check(~told | ((reported.key == key) & (reported.rule == rule)))
+    bench.check(~leaves | ~fresh)
+    bench.check(~dut.turned_away | (dut.counted & bench.past(~dut.room & dut.cumulative.any())))
+    makes_way = told & ~sweeping & ~mine
+    bench.check(~makes_way | dut.room | ~dut.cumulative.bit_select(rule, 1))
+
+    found = [holds(Cat(Const(way, 1), index)) for way in range(2)]
+    bench.invariant(Cat(*(here for _, _, here in found)).any() == there)
+    bench.invariant(~(found[0][2] & found[1][2]))
+    for entry, its_state, here in found:
+        bench.invariant(~here | ((entry.packets == packets) & (entry.bytes == octets)))
+        bench.invariant(~here | (its_state.fresh == (fresh | telling)))
+    for way in range(2):
+        bench.invariant(~holds(Cat(Const(way, 1), ~index))[2])
+    bench.invariant(~telling | (write & is_old))
+    # What the memory held before the reset is neither told nor counted.
+    bench.check(~dut.clearing | (bench.in_state("dut.fsm", "IDLE") & (dut.live == 0)))
+    bench.invariant(~dut.clearing | ~there)
+    # Where it may stay for long, before the record goes.
+    alike = state.valid & (record.key == count.key) & (record.rule == count.rule)
+    bench.invariant(~leave | ~state.valid | (reported.as_value() == record.as_value()))
+    bench.invariant(~leave | (leaving == (state.valid & state.fresh & (is_stale | (~sweeping & ~hit)))))
+    bench.invariant(~leave | ~is_stale | state.valid)
+    bench.invariant(~leave | (hit == (~sweeping & alike)))
+    cumulative, final = (flags.bit_select(record.rule, 1) for flags in (dut.cumulative, dut.final))
+    may_wait = bench.inner("dut.may_wait") == (cumulative & ~(final & (sweeping | hit)))
+    bench.invariant(~leave | ~state.valid | may_wait)
+    bench.invariant(~leave | ~mine | ((chosen[1:] == index) & (hit == there)))
+    bench.invariant(~leave | sweeping | (chosen[1:] == count.index))
+
+    bench.cover(counted & (packets == 2))
+    bench.cover(leaves & ~sweeping & ~mine)
+    bench.cover(dut.turned_away & mine)
+    return bench
+
+
+def small_folded(module) -> Bench:
+    with (
+        patch.object(module, "KEY_BITS", KEY),
+        patch.object(module, "FIELD_WORDS", 1),
+        patch.object(module, "PACKETS_BITS", PACKETS),
+        patch.object(module, "BYTES_BITS", BYTES),
+        patch.object(folded_table, "KEY_BITS", KEY),
+        patch.object(folded_table, "PACKETS_BITS", PACKETS),
+        patch.object(folded_table, "BYTES_BITS", BYTES),
+    ):
+        return folded_counting(module.FoldedTable(rules=RULES, sets=SETS))
+
+
+def test_the_folded_table_loses_no_count(tmp_path: Path) -> None:
+    prove(small_folded(folded_table), tmp_path, k=6, cover=24)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("with m.If(begins):", "with m.If(fetch):"),
+        ("kept.eq(leaves & may_wait & ~self.room)", "kept.eq(leaves & ~self.room)"),
+        ("removed.eq(sweeping & is_stale & ~lasting.bit_select(rule, 1))", "removed.eq(sweeping & is_stale)"),
+        ("w_state.fresh.eq(~sweeping | untold)", "w_state.fresh.eq(~sweeping)"),
+        ("packets.eq(Mux(going_on, record.packets, 0) + 1)", "packets.eq(Mux(hit, record.packets, 0) + 1)"),
+    ],
+    ids=["tells before it is clear", "keeps for ever", "removes", "forgets", "counts on"],
+)
+def test_a_folded_table_that_loses_counts_is_found_out(before: str, after: str, tmp_path: Path) -> None:
+    refute(small_folded(mutant(folded_table.__name__, before, after)), tmp_path, cycles=22)

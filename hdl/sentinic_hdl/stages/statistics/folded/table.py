@@ -146,6 +146,7 @@ class FoldedTable(wiring.Component):
         read_state, write_state = states.read_port(), states.write_port()
         read, write = memory.read_port(), memory.write_port()
         place, fetch = Signal(range(records)), Signal()
+        begins = Signal()
         # One address for reading and writing, and a read with each write: one port of a block RAM, and no forwarding.
         for port in (read_state, write_state, read, write):
             m.d.comb += port.addr.eq(place)
@@ -159,11 +160,11 @@ class FoldedTable(wiring.Component):
         live, old, alike = Signal(2), Signal(2), Signal(data.ArrayLayout(FIELD_WORDS + 1, 2))
         fresh, ages = Signal(2), Signal(2)
         leaves = Signal()  # what the state LEAVE is to report: known before it is read anew
-        may_wait, kept, away, untold = Signal(), Signal(), Signal(), Signal()
+        may_wait, kept, away, untold = (Signal(name=name) for name in ("may_wait", "kept", "away", "untold"))
         spared, enduring = Signal(2), Signal(2)
-        way, chosen, sweeping = Signal(), Signal(range(records)), Signal()
-        hit, hits = Signal(), Signal(2)
-        is_stale, going_on, removed = Signal(), Signal(), Signal()
+        way, hits, going_on = Signal(), Signal(2), Signal()
+        chosen = Signal(range(records))
+        sweeping, hit, is_stale, removed = (Signal(name=name) for name in ("sweeping", "hit", "is_stale", "removed"))
         packets, octets, below = Signal(PACKETS_BITS), Signal(BYTES_BITS), Signal()
         first, from_other_end = Signal(64), Signal()
         seen, history = Signal(2 * _KINDS), Signal(_CODE_BITS * HISTORY_EVENTS)
@@ -202,9 +203,10 @@ class FoldedTable(wiring.Component):
                     self.i.ready.eq(~self.clearing),
                     self.swept.eq(~self.clearing & ~self.i.valid & self.sweep),
                     place.eq(Mux(self.i.valid, Cat(Const(0, 1), self.i.p.index), self.sweep_record)),
-                    fetch.eq(~self.clearing & (self.i.valid | self.sweep)),
+                    begins.eq(~self.clearing & (self.i.valid | self.sweep)),
+                    fetch.eq(begins),
                 ]
-                with m.If(fetch):
+                with m.If(begins):
                     m.d.sync += [sweeping.eq(~self.i.valid), chosen.eq(place)]
                     m.next = "FIRST"
                 with m.If(self.i.valid):
