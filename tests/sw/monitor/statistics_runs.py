@@ -81,9 +81,9 @@ def by_card(rule: Rule, frames: Sequence[Frame], part: int = 50, **options: Any)
 
 
 def counted_on(
-    device: Device, rules: Sequence[Rule], frames: Sequence[Frame], part: int = 50
+    device: Device, rules: Sequence[Rule], frames: Sequence[Frame], part: int = 50, *, secret: int | None = None
 ) -> tuple[list[Found], ReportCollector]:
-    """What the card reports of each rule, all of them at once."""
+    """What the card reports of each rule, all of them at once; with ``secret`` 0 all groups fall into one set."""
     gathered: dict[str, Gathered] = {rule.name: Gathered() for rule in rules}
     collector = ReportCollector(lambda encoded, rows: gathered[encoded.rule.name](encoded, rows))
     ring = device.rings.get(0) or device.open_ring(0, descriptors=1 << 14, data_bytes=1 << 23)
@@ -92,7 +92,7 @@ def counted_on(
     ring.disable()
     ring.enable()
     device.enable()
-    statistics = Statistics(device)
+    statistics = Statistics(device, secret=secret)
 
     def drain() -> None:
         while True:
