@@ -74,8 +74,8 @@ class Reports(wiring.Component):
     """Packs items into frames, keeps those until dispatch has read them, and offers them to it.
 
     A frame is closed when it is full, when no item has come for ``PATIENCE`` cycles, or none is there and it is asked
-    for.  Takes an item in as many cycles as it has beats, and is done with a frame of groups in as many as that has: the
-    bus, which has a descriptor to write as well, is no faster.
+    for.  Takes an item in as many cycles as it has beats, and is done with a frame of groups in as many as that has:
+    the bus, which has a descriptor to write as well, is no faster.
 
     Parameters
     ----------
@@ -149,8 +149,8 @@ class Reports(wiring.Component):
         def pieces(value, count):
             return Array(value[n * width : (n + 1) * width] for n in range(count))[beat]
 
-        # The next one of groups is begun while this one waits to be taken.  Attempts come at their fastest when dispatch
-        # has raw SYNs to place as well, and packets would wait for what these reports take of it.
+        # The next one of groups is begun while this one waits to be taken.  Attempts come fastest when dispatch has raw
+        # SYNs to place as well, and packets would wait for what these reports take of it.
         overlaps = self._content is Content.GROUPS
         with m.If(self.o.ready):
             m.d.sync += closed.eq(0)
