@@ -195,9 +195,10 @@ class Reports(wiring.Component):
                         sequence.eq(sequence + 1),
                     ]
                     m.next = "COLLECT" if overlaps else "OFFER"
-            with m.State("OFFER"):
-                with m.If(self.o.ready):
-                    m.next = "COLLECT"
+            if not overlaps:
+                with m.State("OFFER"):
+                    with m.If(self.o.ready):
+                        m.next = "COLLECT"
         m.d.comb += self.o.valid.eq(closed)
 
         # --- Reading ---

@@ -13,6 +13,7 @@ from sentinic.abi.syn_offload import UNANSWERED
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
 from sentinic_hdl.rings import compose
+from sentinic_hdl.rings.report_copies import ReportCopies
 from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, report_frame, ring_events
 from sentinic_hdl.store import cells_of, release_shape
 
@@ -369,8 +370,8 @@ class Select(wiring.Component):
 
         ``ready``: there is a place, which they share with packets; ``busy``: with one that has a copy to go now.
         """
-        groups = _ReportCopies(self, m, "report", "reports", ready)
-        attempts = _ReportCopies(self, m, "attempts", "attempts", ready)
+        groups = ReportCopies(m, self, "report", "reports", self._bare, ready)
+        attempts = ReportCopies(m, self, "attempts", "attempts", self._bare, ready)
         m.d.comb += [
             groups.may_begin.eq(
                 self.report.valid & ~groups.begun & ~attempts.begun & ~(groups.wanting & ~room).any() & ~self.congested
@@ -498,51 +499,3 @@ class Select(wiring.Component):
                 with m.Elif(telling[n]):
                     m.d.sync += since[n].eq(0)
         return source["ready"] & source["valid"] & ~source["report"] & ~bare
-
-
-class _ReportCopies:
-    """One kind of report: one copy of the report offered after another, for each ring that is there for it.
-
-    Members
-    -------
-    wanting: the rings that are there for it
-    may_begin: to be driven: its first copy may go
-    first: to be driven: the rings that it begins for
-    copy, chosen, rest: a copy is to be placed, for which ring, and those after it
-    begun: there was a first copy
-    taken: which rings it begins for, in this cycle
-    lost: there is no ring for it; it is taken
-    """
-
-    def __init__(self, select, m, name, extra, ready):
-        rings = range(len(select.rings))
-        source = getattr(select, name)
-        self.wanting, self.first, self.rest, self.taken, todo, taking = (
-            Signal(len(rings), name=f"{name}_{what}")
-            for what in ("wanting", "first", "rest", "taken", "todo", "taking")
-        )
-        self.begun, self.may_begin, self.copy, self.lost = (
-            Signal(name=f"{name}_{what}") for what in ("begun", "may_begin", "copy", "none")
-        )
-        self.chosen = Signal(rings, name=f"{name}_chosen")
-        # A ring of descriptors has no place for a report.
-        m.d.sync += self.wanting.eq(
-            Cat(
-                config.enable & getattr(config, extra) & ~select.fault[n] & ~select._bare[n]
-                for n, config in enumerate(select.rings)
-            )
-        )
-        enabled = Cat(config.enable for config in select.rings)
-        m.d.comb += [
-            taking.eq(Mux(self.begun, todo, self.first & enabled)),
-            self.rest.eq(taking & (taking - 1)),
-            self.copy.eq((self.may_begin | self.begun) & taking.any()),
-            self.lost.eq(self.may_begin & ~taking.any()),
-            self.taken.eq(taking & (self.may_begin & ready).replicate(len(rings))),
-            source.ready.eq(Mux(taking.any(), self.copy & ready & ~self.rest.any(), self.may_begin | self.begun)),
-        ]
-        for n in reversed(rings):
-            with m.If(taking[n]):
-                m.d.comb += self.chosen.eq(n)
-        with m.If(self.copy & ready):
-            m.d.sync += [self.begun.eq(self.rest.any()), todo.eq(self.rest)]

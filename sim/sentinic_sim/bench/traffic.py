@@ -1,5 +1,7 @@
 """The frames that benchmarks send: 64 bytes on the wire, which is the hardest case."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from sentinic.driver.frames import FrameBatch
@@ -40,6 +42,16 @@ def minimum_frames(count: int, flows: int, *, ports: int = 1) -> FrameBatch:
         port=(np.arange(count) % ports).astype(np.uint8),
         error=np.zeros(count, np.uint8),
     )
+
+
+def padded(batch: FrameBatch, length: int) -> FrameBatch:
+    """The same frames of one length, each with zeros behind it, ``length`` bytes in all."""
+    count = len(batch.offset)
+    rows = np.zeros((count, length), np.uint8)
+    rows[:, : int(batch.length[0])] = batch.data.reshape(count, -1)
+    lengths = np.full(count, length, np.uint32)
+    starts = np.arange(count, dtype=np.int64) * length
+    return replace(batch, data=rows.reshape(-1), offset=starts, length=lengths, wire_length=lengths)
 
 
 def _checksum(rows: np.ndarray) -> np.ndarray:

@@ -70,11 +70,7 @@ ATTEMPTS: tuple[Counter, ...] = (
     Counter("attempts_superseded", "packets", "held SYNs given back, or ended: the originator began anew"),
     Counter("attempts_expired", "packets", "held SYNs given back, or ended: nobody answered in time"),
     Counter("attempts_evicted", "packets", "held SYNs given back, or ended: the table was full"),
-    Counter(
-        "attempts_recorded",
-        "packets",
-        "of the last three, those that went into a report",
-    ),
+    Counter("attempts_recorded", "packets", "of the last three, those that went into a report"),
     Counter(
         "attempts_unreported",
         "packets",

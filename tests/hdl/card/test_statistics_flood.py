@@ -1,7 +1,6 @@
 """All rules under floods: reports that nobody reads, and rules that change in mid-traffic.  Sums stay exact."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +9,10 @@ import pytest
 from sentinic.abi.profiles import PROFILES
 from sentinic.abi.statistics import ReportFlag
 from sentinic.driver.device import Device, check_conservation
-from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import Ring
 from sentinic.driver.rules import Rule
 from sentinic.driver.statistics import GROUP_DTYPE, Statistics, are_reports, read_reports
-from sentinic_sim.bench.traffic import FRAME_BYTES, minimum_frames
+from sentinic_sim.bench.traffic import FRAME_BYTES, minimum_frames, padded
 from sentinic_sim.native import MemoryOptions, NativeTransport
 
 pytestmark = pytest.mark.slow
@@ -117,16 +115,6 @@ def test_groups_that_the_bus_can_carry_all_reach_the_host(device: Device) -> Non
     groups = np.concatenate([before, drained(device, ring, stage)])
     assert not (groups["flags"] & ReportFlag.OVERFLOW).any()
     assert len(groups) == FRAMES == int(groups["packets"].sum())
-
-
-def padded(batch: FrameBatch, length: int) -> FrameBatch:
-    """Frames of one length, with zeros behind them."""
-    count = len(batch.offset)
-    rows = np.zeros((count, length), np.uint8)
-    rows[:, : int(batch.length[0])] = batch.data.reshape(count, -1)
-    lengths = np.full(count, length, np.uint32)
-    starts = np.arange(count, dtype=np.int64) * length
-    return replace(batch, data=rows.reshape(-1), offset=starts, length=lengths, wire_length=lengths)
 
 
 def test_rules_changed_in_mid_traffic_count_every_packet_once(device: Device) -> None:
