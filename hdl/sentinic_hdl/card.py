@@ -18,6 +18,7 @@ from sentinic_hdl.interrupt import Interrupt
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, frame_beat
 from sentinic_hdl.parser import Parser
 from sentinic_hdl.queue import Queue
+from sentinic_hdl.readers import Readers
 from sentinic_hdl.rings import compose
 from sentinic_hdl.rings.bodies import Bodies
 from sentinic_hdl.rings.reports import Reports
@@ -29,8 +30,6 @@ from sentinic_hdl.slice import Register, Slice
 from sentinic_hdl.stages import SLEEPERS, STAGES
 from sentinic_hdl.store import PacketStore, StoredFrame
 
-#: Frames that may lie between the store and the parser's verdict.
-STORED_DEPTH = 64
 #: Copies that may wait for the DMA bus.
 COPIES_DEPTH = 64
 #: With as many copies waiting for the bus, no SYN that nobody answered gets another.
@@ -123,7 +122,7 @@ class Card(wiring.Component):
             merged.o.ready.eq(store.i.ready & parser.i.ready),
             parser.hash_key.eq(Cat(getattr(card_bank, f"hash_key{n}") for n in range(abi.HASH_KEY_WORDS))),
         ]
-        m.submodules.stored = stored = SyncFIFOBuffered(width=StoredFrame.as_shape().size, depth=STORED_DEPTH)
+        m.submodules.stored = stored = SyncFIFOBuffered(width=StoredFrame.as_shape().size, depth=parser.depth)
         record = Signal(StoredFrame)
         m.d.comb += [
             stored.w_data.eq(store.stored.payload),
@@ -194,7 +193,7 @@ class Card(wiring.Component):
             if "quotes" in stage.signature.members:
                 wiring.connect(m, parser.quotes, stage.quotes)
         wiring.connect(m, select.release, store.release)
-        self._reports(m, chain, select, writer, store)
+        self._reports(m, chain, select, writer, *self._readers(m, chain, store))
         wiring.connect(m, wiring.flipped(self.dma), writer.dma)
 
         for n, bank in enumerate(ring_banks):
@@ -313,7 +312,20 @@ class Card(wiring.Component):
                 m.d.sync += overtaken.eq(overtaken + (stage.o.valid & stage.o.ready) - select.done)
         return Mux(select.pause, overtaken, 0)
 
-    def _reports(self, m, chain, select, writer, store):
+    def _readers(self, m, chain, store):
+        """Where dispatch reads the packet store: command and beats."""
+        peekers = [stage for stage in chain if "peek" in stage.signature.members]
+        if not peekers:
+            return store.read, store.o
+        (stage,) = peekers
+        m.submodules.readers = readers = Readers(profile=self.profile)
+        wiring.connect(m, readers.read, store.read)
+        wiring.connect(m, store.o, readers.beats)
+        wiring.connect(m, stage.peek, readers.peek)
+        wiring.connect(m, readers.peeked, stage.peeked)
+        return readers.ask, readers.o
+
+    def _reports(self, m, chain, select, writer, read, beats):
         """Stages that hand out reports get a place beside the packet store where reports wait."""
         profile = self.profile
         places = {}
@@ -343,17 +355,17 @@ class Card(wiring.Component):
         if not places:
             # Without reports, what is asked for is of the packet store.
             m.d.comb += [
-                store.read.payload.eq(writer.read.p.frame),
-                store.read.valid.eq(writer.read.valid),
-                writer.read.ready.eq(store.read.ready),
+                read.payload.eq(writer.read.p.frame),
+                read.valid.eq(writer.read.valid),
+                writer.read.ready.eq(read.ready),
             ]
-            wiring.connect(m, store.o, writer.body)
+            wiring.connect(m, beats, writer.body)
             return
         m.submodules.bodies = bodies = Bodies(profile=profile)
         wiring.connect(m, writer.read, bodies.ask)
         wiring.connect(m, bodies.o, writer.body)
-        wiring.connect(m, bodies.store_read, store.read)
-        wiring.connect(m, store.o, bodies.store_beats)
+        wiring.connect(m, bodies.store_read, read)
+        wiring.connect(m, beats, bodies.store_beats)
         if len(places) == 1:
             (reports,) = places.values()
             wiring.connect(m, bodies.report_read, reports.read)

@@ -48,6 +48,8 @@ class Parser(wiring.Component):
 
     def __init__(self, profile: Profile):
         self._profile = profile
+        #: Frames that it holds at most.
+        self.depth = FOLDED_FRAMES if profile.folded_parser else FRAMES
         super().__init__(
             {
                 "i": In(stream.Signature(frame_beat(profile))),
@@ -60,7 +62,7 @@ class Parser(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         folded = self._profile.folded_parser
-        depth = FOLDED_FRAMES if folded else FRAMES
+        depth = self.depth
         reads_quotes = bool(self._profile.attempts) and not folded
         m.submodules.collect = collect = Collector(depth=depth, quotes=reads_quotes)
         beat = self.i.payload

@@ -25,6 +25,7 @@ class Profile:
     folded_statistics: one packet and rule at a time, in beats, instead of a rule a cycle
     report_frames: reports that may wait for dispatch
     syn_attempts, syn_ways: attempts that SYN offload holds, and records a set
+    folded_syn_offload: one packet at a time, and headers of SYNs are read in the packet store, not kept a second time
     """
 
     name: str
@@ -48,6 +49,7 @@ class Profile:
     report_frames: int = 4
     syn_attempts: int = 0
     syn_ways: int = 4
+    folded_syn_offload: bool = False
 
     @property
     def beat_bytes(self) -> int:
@@ -95,17 +97,19 @@ BOARD = Profile(
     number=2,
     data_width=64,
     clock_hz=62_500_000,
-    store_cells=512,
+    store_cells=256,
     cell_bytes=128,
     metas=64,
     queue_parts=4,
     port_fifo_bytes=16384,
     folded_parser=True,
-    stages=("statistics", "passthrough"),
+    stages=("statistics", "syn_offload", "passthrough"),
     statistics_rules=4,
     statistics_rules_a_table=4,
     statistics_groups=1024,
     statistics_ways=2,
     folded_statistics=True,
+    syn_attempts=1024,
+    folded_syn_offload=True,
 )
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (WIDE, BOARD)}

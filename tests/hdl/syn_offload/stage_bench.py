@@ -1,9 +1,11 @@
 """The stage between a source and a sink that stall at random, with its registers at hand."""
 
 import random
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from amaranth.hdl import Const
 from amaranth.sim import Simulator
 
 from sentinic.abi.profiles import BOARD, Profile
@@ -11,14 +13,14 @@ from sentinic.abi.registers import SYN_OFFLOAD
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Checksum, Kind, Protocol
 from sentinic_hdl.meta import PacketMeta, Quote
-from sentinic_hdl.stages.syn_offload import SynOffload
+from sentinic_hdl.stages.syn_offload import syn_offload
 from sentinic_hdl.stages.syn_offload.types import Ended
 from tests.hdl.parser.bench import fields
 from tests.hdl.simulation import deep_expressions, read_register, write_register
 from tests.hdl.syn_offload.model import Segment
 
 #: So small that attempts drive each other out.
-SMALL = replace(BOARD, name="small", syn_attempts=8, syn_ways=2)
+SMALL = replace(BOARD, name="small", syn_attempts=8, syn_ways=2, folded_syn_offload=False)
 LIMIT = 20_000
 TIMEOUT = 10_000
 FIELDS = {name: (lsb, width) for name, lsb, width in fields(PacketMeta)}
@@ -73,6 +75,14 @@ class Told:
     cycle: int
 
     @property
+    def ends(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Address and port of the originator, and of the other."""
+        low, high = (
+            (self.values[f"record.key.{end}.address"], self.values[f"record.key.{end}.port"]) for end in ("low", "high")
+        )
+        return (high, low) if self.values["record.reversed"] else (low, high)
+
+    @property
     def told(self) -> tuple[Reason, int, int]:
         """Why the attempt is over, how many more SYNs came, and when the last."""
         values = self.values
@@ -109,7 +119,7 @@ def meta_of(segment: Segment, seed: int = 0) -> dict[str, int]:
         "headers.destination": mapped(segment.destination, ipv6=segment.ipv6),
         "headers.protocol": 6,
         "headers.ip_length": segment.ip_length,
-        "headers.ip_id": r.getrandbits(16),
+        "headers.ip_id": 0 if segment.ipv6 else r.getrandbits(16),
         "headers.ip_dscp": r.getrandbits(6),
         "headers.source_port": segment.source_port,
         "headers.destination_port": segment.destination_port,
@@ -131,10 +141,18 @@ def meta_of(segment: Segment, seed: int = 0) -> dict[str, int]:
 def _error_of(segment: Segment) -> dict[str, int]:
     """The meta of an ICMP error of some router that quotes ``segment``."""
     r = random.Random(segment.name)
+    header = 40 if segment.ipv6 else 20
+    length = 14 + 2 * header + 16
     values = {
         "cell": segment.name,
+        "info.length": length,
+        "info.wire_length": length,
         "info.timestamp": segment.now,
         "info.port": segment.port,
+        "headers.ip_length": length - 14,
+        "headers.network_offset": 14,
+        "headers.transport_offset": 14 + header,
+        "headers.payload_offset": 14 + header + 8,
         "headers.ip_version": 2 if segment.ipv6 else 1,
         "headers.source": r.getrandbits(128),
         "headers.destination": mapped(segment.source, ipv6=segment.ipv6),
@@ -158,6 +176,32 @@ def quote_of(segment: Segment) -> int:
     return sum(values[name] << lsb for name, lsb in QUOTE_FIELDS.items())
 
 
+def frame_of(values: dict[str, int], quote: int | None) -> bytes:
+    """The frame of such a meta, as far as the stage may read it."""
+
+    def header(version: int, source: int, destination: int) -> bytes:
+        first, second = values["headers.ip_length"], values["headers.ip_id"]
+        if version == 1:
+            start = struct.pack(">BBHHHBBH", 0x45, values["headers.ip_dscp"] << 2, first, second, 0, 64, 6, 0)
+            return start + struct.pack(">II", source & 0xFFFF_FFFF, destination & 0xFFFF_FFFF)
+        start = struct.pack(">IHBB", 6 << 28 | values["headers.ip_dscp"] << 22, first - 40, 6, 64)
+        return start + source.to_bytes(16, "big") + destination.to_bytes(16, "big")
+
+    link = values["link"].to_bytes(12, "little")
+    tags = b"".join(values[f"headers.vlan{n}"].to_bytes(4, "big") for n in range(values["headers.vlan_count"]))
+    version, ends = values["headers.ip_version"], (values["headers.source"], values["headers.destination"])
+    octets = link + tags + values["headers.eth_type"].to_bytes(2, "big") + header(version, *ends)
+    if quote is not None:
+        fields = Quote(Const(quote, Quote.as_shape().size))
+        said = {name: (quote >> lsb) & ((1 << len(fields[name])) - 1) for name, lsb in QUOTE_FIELDS.items()}
+        octets += bytes(8) + header(version, said["source"], said["destination"])
+        return octets + struct.pack(">HHI", said["source_port"], said["destination_port"], said["sequence"])
+    words = (values["headers.payload_offset"] - values["headers.transport_offset"]) // 4
+    numbers = [values[f"headers.{name}"] for name in ("source_port", "destination_port", "tcp_sequence")]
+    octets += struct.pack(">HHII", *numbers, values["headers.tcp_acknowledgment"])
+    return octets + struct.pack(">BBH", words << 4 & 0xF0, values["headers.tcp_flags"], values["headers.tcp_window"])
+
+
 class Bench:
     """Sends metas in, and collects what comes out in ``out``; ``sent`` has the cycles in which they were taken.
 
@@ -167,8 +211,11 @@ class Bench:
     def __init__(
         self, *, seed: int = 1, idle: float = 0.0, busy: float = 0.0, profile: Profile = SMALL, timeout: int = TIMEOUT,
         wanted: bool = True, raw_wanted: bool = False, lossless: bool = True, busy_records: float | None = None,
+        folded: bool = False,
     ):  # fmt: skip
-        self.stage = SynOffload(profile)
+        self.stage = syn_offload(replace(profile, folded_syn_offload=folded))
+        self.folded = folded
+        self.frames: dict[int, bytes] = {}
         self.random = random.Random(seed)
         self.idle, self.busy, self.timeout = idle, busy, timeout
         self.out: list[Out] = []
@@ -225,6 +272,27 @@ class Bench:
                 await ctx.tick().until(stage.quotes.ready)
                 ctx.set(stage.quotes.valid, 0)
 
+        async def store(ctx):
+            """Gives the beats of what has come, in their time, and nonsense behind its end."""
+            late = random.Random(self.random.random())
+            beats: list[bytes] = []
+            ctx.set(stage.peek.ready, 1)
+            async for _, _, asked, frame, offered, ready in ctx.tick().sample(
+                stage.peek.valid & stage.peek.ready, stage.peek.payload, stage.peeked.valid, stage.peeked.ready
+            ):
+                if asked:
+                    assert not frame.release
+                    octets = self.frames[frame.cell]
+                    beats = [octets[8 * n : 8 * n + 8] for n in range(frame.beats)]
+                if offered and ready:
+                    beats.pop(0)
+                if ready or not offered:
+                    ctx.set(stage.peeked.valid, bool(beats) and late.random() >= self.busy)
+                    if beats:
+                        octets = beats[0] + late.randbytes(8 - len(beats[0]))
+                        ctx.set(stage.peeked.payload, int.from_bytes(octets, "little"))
+                ctx.set(stage.peek.ready, not beats)
+
         async def reports(ctx):
             """Takes records, and has them on their way for a while."""
             left = 0
@@ -252,7 +320,7 @@ class Bench:
 
         simulator.add_testbench(main)
         simulator.add_process(sink)
-        simulator.add_process(quotes)
+        simulator.add_process(store if self.folded else quotes)
         simulator.add_process(reports)
         simulator.add_process(watch)
         with deep_expressions():
@@ -284,6 +352,8 @@ class Bench:
     async def send(self, ctx, metas: Sequence[dict[str, int]]) -> None:
         stage = self.stage
         for values in metas:
+            quote = self.quotes.pop(0) if self.folded and values["headers.quotes_tcp"] else None
+            self.frames[values["cell"]] = frame_of(values, quote)
             while self.random.random() < self.idle:
                 await ctx.tick()
             number = sum(values[name] << lsb for name, (lsb, _) in FIELDS.items())

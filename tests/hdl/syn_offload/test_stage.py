@@ -20,6 +20,7 @@ SYN = Segment(1000, 7, 9, syn=True, sequence=5)
 ANSWER = Segment(2000, 9, 7, 80, 1000)
 ERROR = replace(SYN, syn=False, quoted=True)
 LARGE = replace(SMALL, syn_attempts=64, syn_ways=4)
+both = pytest.mark.parametrize("folded", [False, True], ids=["unrolled", "folded"])
 
 
 def traffic(seed: int, count: int, hosts: int, *, step: int = 300) -> list[Segment]:
@@ -79,17 +80,21 @@ def check_conserved(bench: Bench, segments: list[Segment]) -> None:
         assert names == sorted(names)
 
 
+@both
 @pytest.mark.parametrize(("idle", "busy"), [(0, 0), (0.5, 0), (0, 0.5), (0.3, 0.3)])
 @pytest.mark.parametrize("hosts", [3, 12])
-def test_what_goes_in_comes_out_once_in_the_order_of_its_flow(idle: float, busy: float, hosts: int) -> None:
+def test_what_goes_in_comes_out_once_in_the_order_of_its_flow(
+    folded: bool, idle: float, busy: float, hosts: int
+) -> None:
     segments = traffic(hosts, 300, hosts)
-    check_conserved(run(segments, idle=idle, busy=busy), segments)
+    check_conserved(run(segments, idle=idle, busy=busy, folded=folded), segments)
 
 
+@both
 @pytest.mark.parametrize("idle", [0.0, 0.6])
-def test_with_room_for_all_attempts_their_fates_are_those_of_the_packets_times(idle: float) -> None:
+def test_with_room_for_all_attempts_their_fates_are_those_of_the_packets_times(folded: bool, idle: float) -> None:
     segments = traffic(5, 250, 5)
-    bench = run(segments, idle=idle, profile=LARGE)
+    bench = run(segments, idle=idle, profile=LARGE, folded=folded)
     check_conserved(bench, segments)
     model = Model(1000, TIMEOUT, lambda _: 0)
     fates = [model.step(segment) for segment in segments]
@@ -112,11 +117,14 @@ def raw(out: Sequence[Out]) -> list[Out]:
     return [item for item in out if item.kind is Kind.PACKET or (item.reason and not item.values["shared"])]
 
 
+@both
 @pytest.mark.parametrize("control", [1, 3], ids=["syns", "records"])
 @pytest.mark.parametrize(("idle", "busy"), [(0, 0), (0.5, 0), (0, 0.5)])
-def test_where_nothing_may_be_lost_raw_is_all_that_came_as_it_came(idle: float, busy: float, control: int) -> None:
+def test_where_nothing_may_be_lost_raw_is_all_that_came_as_it_came(
+    folded: bool, idle: float, busy: float, control: int
+) -> None:
     segments = traffic(3, 300, 12)
-    bench = run(segments, control, idle=idle, busy=busy, raw_wanted=True)
+    bench = run(segments, control, idle=idle, busy=busy, raw_wanted=True, folded=folded)
     assert [out.values | {"raw": 0, "shared": 0} for out in raw(bench.out)] == [meta_of(item) for item in segments]
     held = [out.name for out in bench.out if out.extra]
     assert sorted(out.name for out in bench.out if out.values["shared"] and not out.extra) == held
@@ -171,8 +179,9 @@ def test_switched_off_and_empty_it_passes_everything_on_in_a_cycle() -> None:
     assert not bench.events
 
 
-def test_switched_off_in_traffic_it_still_gives_back_what_it_holds() -> None:
-    bench = Bench()
+@both
+def test_switched_off_in_traffic_it_still_gives_back_what_it_holds(folded: bool) -> None:
+    bench = Bench(folded=folded)
     segments = renumbered([SYN, replace(SYN, source=8), replace(ANSWER, destination=8), replace(SYN, source=6), ANSWER])
 
     async def drive(ctx):
@@ -222,13 +231,14 @@ def test_attempts_are_over_in_time_while_packets_come(gaps: bool) -> None:
         assert all(out.cycle - bench.sent[12 + n] < 40 for n, out in enumerate(expired))
 
 
-def test_a_list_of_attempts_that_is_full_makes_expiry_late_and_no_more() -> None:
+@both
+def test_a_list_of_attempts_that_is_full_makes_expiry_late_and_no_more(folded: bool) -> None:
     # The queue has room for 16 of them.
     profile = replace(SMALL, syn_attempts=64, syn_ways=4)
     syns = [Segment(1000 + 10 * n, 100 + n, 9, syn=True) for n in range(50)]
     later = [Segment(1000 + n * TIMEOUT // 100, 1, 2) for n in range(100, 230)]
     segments = renumbered(syns + later)
-    bench = run(segments, profile=profile, idle=0.9)
+    bench = run(segments, profile=profile, idle=0.9, folded=folded)
     check_conserved(bench, segments)
     first, last = bench.sent[50], bench.sent[len(segments) - 1]
     over = [out for out in bench.out if out.reason is Reason.EXPIRED]
@@ -266,9 +276,10 @@ PASSING = {
 }
 
 
+@both
 @pytest.mark.parametrize("what", PASSING)
-def test_a_syn_that_is_more_than_a_syn_passes(what: str) -> None:
-    bench = Bench()
+def test_a_syn_that_is_more_than_a_syn_passes(folded: bool, what: str) -> None:
+    bench = Bench(folded=folded)
     base = replace(SYN, name=3)
     values = odd(base, **PASSING[what]) | {"headers.vlan_count": 0, "headers.vlan0": 0, "headers.vlan1": 0}
     if what != "behind SNAP":
@@ -297,27 +308,30 @@ AFTER = {
 }
 
 
+@both
 @pytest.mark.parametrize("what", AFTER)
-def test_whatever_else_comes_of_the_5_tuple_has_the_syn_before_it(what: str) -> None:
+def test_whatever_else_comes_of_the_5_tuple_has_the_syn_before_it(folded: bool, what: str) -> None:
     other, reason = AFTER[what]
     segments = renumbered([SYN, replace(SYN, now=1500), replace(other, now=2000), replace(SYN, now=2500, sequence=6)])
-    bench = run(segments)
+    bench = run(segments, folded=folded)
     assert [out.name for out in bench.out] == [1, 0, 2, 3]
     assert bench.out[1].told == (reason, 1, 1500)
     # The 5-tuple passes from now on, until the attempt's time would have been over.
     assert [out.kind for out in bench.out[2:]] == [Kind.PACKET, Kind.PACKET]
 
 
-def test_another_sequence_number_begins_another_attempt() -> None:
+@both
+def test_another_sequence_number_begins_another_attempt(folded: bool) -> None:
     segments = renumbered([SYN, replace(SYN, now=1500), replace(SYN, now=2000, sequence=6), replace(ANSWER, now=3000)])
-    bench = run(segments)
+    bench = run(segments, folded=folded)
     assert [out.name for out in bench.out] == [1, 0, 2, 3]
     assert bench.out[1].told == (Reason.SUPERSEDED, 1, 1500)
     assert bench.out[2].told == (Reason.ANSWERED, 0, 2000)
 
 
-def test_packets_without_ports_or_of_another_protocol_end_nothing() -> None:
-    bench = Bench()
+@both
+def test_packets_without_ports_or_of_another_protocol_end_nothing(folded: bool) -> None:
+    bench = Bench(folded=folded)
     later = odd(replace(ANSWER, name=1), headers__fragment=Fragment.LATER)
     other = odd(replace(ANSWER, name=2), headers__protocol_class=Protocol.UDP, headers__protocol=17)
     version = odd(replace(ANSWER, name=3), headers__ip_version=2)
@@ -340,12 +354,13 @@ IN_VAIN = {
 }
 
 
+@both
 @pytest.mark.parametrize("what", IN_VAIN)
-def test_an_error_in_vain_passes_and_the_next_ends_the_wait(what: str) -> None:
+def test_an_error_in_vain_passes_and_the_next_ends_the_wait(folded: bool, what: str) -> None:
     quoted, headers = IN_VAIN[what]
     syn, vain, error = renumbered([SYN, replace(ERROR, now=1500, **quoted), replace(ERROR, now=2000)])
     metas = [meta_of(syn), odd(vain, **{f"headers__{name}": value for name, value in headers.items()}), meta_of(error)]
-    bench = Bench()
+    bench = Bench(folded=folded)
     bench.quotes = [quote_of(vain), quote_of(error)]
 
     async def drive(ctx):
@@ -362,9 +377,10 @@ def test_an_error_in_vain_passes_and_the_next_ends_the_wait(what: str) -> None:
     assert bench.out[1].told == (Reason.UNREACHABLE, 0, 1000)
 
 
-def test_an_error_cut_before_the_card_is_believed() -> None:
+@both
+def test_an_error_cut_before_the_card_is_believed(folded: bool) -> None:
     syn, error = renumbered([SYN, ERROR])
-    bench = Bench()
+    bench = Bench(folded=folded)
     bench.quotes = [quote_of(error)]
     cut = odd(error, headers__verdict=Verdict.TRUNCATED, headers__transport_checksum=Checksum.UNCHECKED)
 
@@ -400,6 +416,7 @@ def test_syns_and_errors_that_quote_them_wait_for_nothing_at_the_pace_of_the_wir
     assert times == [times[0] + 3 * n + of for n in range(len(syns)) for of in (0, 1)], "a packet had to wait"
 
 
-def test_a_stage_without_room_for_a_set_is_refused() -> None:
+@both
+def test_a_stage_without_room_for_a_set_is_refused(folded: bool) -> None:
     with pytest.raises(ValueError, match="syn_attempts must be at least syn_ways 2, not 1"):
-        Bench(profile=replace(SMALL, syn_attempts=1))
+        Bench(profile=replace(SMALL, syn_attempts=1), folded=folded)

@@ -14,9 +14,12 @@ from sentinic.abi.verdicts import Kind
 from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.meta import PacketMeta, Quote
 from sentinic_hdl.stages.base import StageSignature
+from sentinic_hdl.stages.syn_offload.clock import PacketClock
 from sentinic_hdl.stages.syn_offload.expiry import Expiry
+from sentinic_hdl.stages.syn_offload.records import Records
 from sentinic_hdl.stages.syn_offload.table import LATENCY, Attempts
 from sentinic_hdl.stages.syn_offload.types import (
+    AttemptEvents,
     Ended,
     Record,
     ended_of,
@@ -39,23 +42,6 @@ CROWD = 4
 PATIENCE = 63
 #: Records that may wait for the reports: as many as come while one is closed, and handed over.
 RECORDS = 64
-#: Cycles without a packet after which time alone may end an attempt, and how much later than its time-out.
-QUIET_CYCLES = 4096
-GRACE_NS = 1 << 20
-
-
-class AttemptEvents(data.Struct):
-    """What became of packets in this cycle, for the counters."""
-
-    hold: 1  # a SYN of ``port`` is held
-    absorb: 1  # a SYN of ``port`` was held already, and ends here
-    uncopied: 1  # the SYN that is held was not for rings that want raw SYNs: there was no time
-    port: 2
-    reason: 3  # a held SYN of ``given_port`` goes on
-    given_port: 2
-    recorded: 1  # a SYN of ``ended_port`` that was held ends, and is told of in a record
-    unreported: 1  # one ends, and is not told of
-    ended_port: 2
 
 
 class SynOffload(wiring.Component):
@@ -140,7 +126,14 @@ class SynOffload(wiring.Component):
             expiry.flush.eq(flush),
             self.holding.eq(table.holding),
         ]
-        self._clock(m, expiry)
+        m.submodules.clock = clock = PacketClock()
+        m.d.comb += [
+            clock.valid.eq(self.i.valid),
+            clock.timestamp.eq(self.i.p.info.timestamp),
+            clock.time.eq(self.time),
+            clock.lossless.eq(self.lossless),
+            expiry.now.eq(clock.now),
+        ]
 
         # --- In ---
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
@@ -272,27 +265,26 @@ class SynOffload(wiring.Component):
         ]
 
         # --- Records ---
-        m.submodules.ended = ended = SyncFIFOBuffered(width=Ended.as_shape().size, depth=RECORDS)
-        entry, is_record, kept = Signal(Ended), Signal(), Signal()
-        m.d.comb += ended_of(record, read.data, reason, entry)
+        m.submodules.ended = ended = Records(depth=RECORDS)
+        m.d.comb += ended_of(record, read.data, reason, ended.entry)
         m.d.comb += [
-            is_record.eq(giving & ending),
-            kept.eq(ended.w_rdy & self.wanted),
-            reporting.eq(ended.level.any() | self.reporting),
-            waits.eq(self.lossless & Mux(is_record, ~ended.w_rdy, reporting)),
-            self.hurry.eq(waits & (giving | passing_on)),
-            ended.w_data.eq(entry),
-            ended.w_en.eq(is_record & moves & kept),
-            self.records.valid.eq(ended.r_rdy),
-            self.records.payload.eq(ended.r_data),
-            ended.r_en.eq(self.records.ready),
+            ended.offered.eq(giving | passing_on),
+            ended.is_record.eq(giving & ending),
+            ended.moves.eq(moves),
+            ended.lossless.eq(self.lossless),
+            ended.wanted.eq(self.wanted),
+            ended.behind.eq(self.reporting),
+            waits.eq(ended.waits),
+            reporting.eq(ended.reporting),
+            self.hurry.eq(ended.hurry),
         ]
+        wiring.connect(m, wiring.flipped(self.records), ended.o)
 
         m.d.sync += self.attempts.eq(0)
-        with m.If(is_record & moves):
+        with m.If(ended.recorded | ended.unreported):
             m.d.sync += [
-                self.attempts.recorded.eq(kept),
-                self.attempts.unreported.eq(~kept),
+                self.attempts.recorded.eq(ended.recorded),
+                self.attempts.unreported.eq(ended.unreported),
                 self.attempts.ended_port.eq(record.port),
             ]
         with m.If(step):
@@ -306,16 +298,5 @@ class SynOffload(wiring.Component):
             ]
         return m
 
-    def _clock(self, m, expiry):
-        """The time of the last packet; when none came for long, that of the wire."""
-        quiet, now = Signal(range(QUIET_CYCLES + 1)), Signal(64)
-        m.d.comb += expiry.now.eq(now)
-        with m.If(self.i.valid):
-            m.d.sync += [quiet.eq(0), now.eq(self.i.p.info.timestamp)]
-        with m.Elif(quiet != QUIET_CYCLES):
-            m.d.sync += quiet.eq(quiet + 1)
-        with m.Elif(~self.lossless & (self.time - GRACE_NS > now) & (self.time > GRACE_NS)):
-            m.d.sync += now.eq(self.time - GRACE_NS)
 
-
-__all__ = ["AttemptEvents", "SynOffload"]
+__all__ = ["SynOffload"]

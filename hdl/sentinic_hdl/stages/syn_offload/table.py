@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from sentinic.abi.syn_offload import Reason
+from sentinic_hdl.stages.syn_offload.fate import Fate
 from sentinic_hdl.stages.syn_offload.types import (
     KEY_BITS,
     Key,
@@ -219,39 +220,13 @@ class Attempts(wiring.Component):
                 m.d.comb += [one[name].eq(matches[name][way]) for name in _Matches.NAMES]
 
         # What becomes of it.
-        syn, held, over = Signal(), Signal(), Signal()
-        absorb, supersede, insert, give, remove = (
-            Signal(name=name) for name in ("absorb", "supersede", "insert", "give", "remove")
-        )
-        # What is quoted is the SYN itself, or of another attempt of the 5-tuple.
-        named = Signal()
-        full = old.retransmissions.all()
-        m.d.comb += [
-            syn.eq(op.syn & ~op.sweep & ~clear),
-            held.eq(chosen.any() & old.valid & old.holding & ~clear),
-            over.eq(one.over),
-            absorb.eq(syn & hit & held & ~over & one.again & ~full),
-            supersede.eq(syn & hit & held & ~over & (one.anew | (one.again & full))),
-            insert.eq(syn & (~hit | over | supersede)),
-            named.eq(~op.quoted | over | (one.forward & ~one.anew)),
-            give.eq(held & (op.sweep | insert | (hit & ~absorb & named))),
-            remove.eq(chosen.any() & (op.sweep | (hit & over)) & ~clear),
-        ]
-        reason = Signal(Reason)
-        with m.If(over):
-            m.d.comb += reason.eq(Reason.EXPIRED)
-        with m.Elif(~hit):
-            m.d.comb += reason.eq(Reason.EVICTED)
-        with m.Elif(supersede):
-            m.d.comb += reason.eq(Reason.SUPERSEDED)
-        with m.Elif(op.quoted):
-            m.d.comb += reason.eq(Reason.UNREACHABLE)
-        with m.Elif(one.forward):
-            m.d.comb += reason.eq(Reason.INTERRUPTED)
-        with m.Elif(op.reset):
-            m.d.comb += reason.eq(Reason.REFUSED)
-        with m.Else():
-            m.d.comb += reason.eq(Reason.ANSWERED)
+        there = Signal()
+        m.d.comb += there.eq(chosen.any() & ~clear)
+        fate = Fate(
+            m, op, syn=op.syn & ~op.sweep & ~clear, there=there, held=there & old.valid & old.holding, hit=hit,
+            over=one.over, forward=one.forward, anew=one.anew, again=one.again, full=old.retransmissions.all(),
+        )  # fmt: skip
+        insert, absorb, give, remove = fate.insert, fate.absorb, fate.give, fate.remove
 
         new = Signal(Record)
         m.d.comb += new.eq(old)
@@ -279,7 +254,7 @@ class Attempts(wiring.Component):
                 out.give.eq(give),
                 out.hold.eq(insert),
                 out.absorb.eq(absorb),
-                out.reason.eq(Mux(give, reason, Reason.NONE)),
+                out.reason.eq(Mux(give, fate.reason, Reason.NONE)),
                 out.slot.eq(Cat(place, index)),
                 self.inserted.eq(insert),
                 self.inserted_index.eq(index),

@@ -68,6 +68,20 @@ class Ended(data.Struct):
     window_zero: 1
 
 
+class AttemptEvents(data.Struct):
+    """What became of packets in this cycle, for the counters."""
+
+    hold: 1  # a SYN of ``port`` is held
+    absorb: 1  # a SYN of ``port`` was held already, and ends here
+    uncopied: 1  # the SYN that is held was not for rings that want raw SYNs: there was no time
+    port: 2
+    reason: 3  # a held SYN of ``given_port`` goes on
+    given_port: 2
+    recorded: 1  # a SYN of ``ended_port`` that was held ends, and is told of in a record
+    unreported: 1  # one ends, and is not told of
+    ended_port: 2
+
+
 class Op(data.Struct):
     """What to do with the table: look a packet up, or look after a set (``sweep``)."""
 
