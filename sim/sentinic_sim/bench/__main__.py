@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sentinic_sim.bench
 from sentinic.abi.profiles import PROFILES
-from sentinic_sim.bench import card, host, others, statistics
+from sentinic_sim.bench import card, host, others, statistics, syn_offload
 from sentinic_sim.bench.table import Table
 
 
@@ -24,8 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     def cards() -> None:
         for profile in PROFILES.values():
-            card.card_figures(table, profile, options.frames if profile.name == "wide" else options.frames // 10)
+            frames = options.frames if profile.name == "wide" else options.frames // 10
+            card.card_figures(table, profile, frames)
             statistics.statistics_figures(table, profile, options.frames // 10)
+            syn_offload.syn_offload_figures(table, profile, frames)
 
     def flows() -> None:
         host.flow_figures(table, 2_000_000)
