@@ -32,8 +32,10 @@ class Readers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        stays, stayed = Signal(), Signal()  # what is asked stays until it is taken, and who asked
-        peeking, owner = Signal(), Signal()
+        stays = Signal()  # what is asked stays until it is taken
+        stayed = Signal()  # and who asked
+        peeking = Signal()
+        owner = Signal()
         m.d.comb += [
             peeking.eq(Mux(stays, stayed, self.peek.valid)),
             self.read.payload.eq(Mux(peeking, self.peek.payload, self.ask.payload)),

@@ -8,6 +8,7 @@ from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Array, Module, Signal
 from amaranth.lib import wiring
 
+from sentinic.abi.verdicts import Kind
 from sentinic_hdl.stages.syn_offload.expiry import Expiry
 from sentinic_hdl.stages.syn_offload.folded import stage
 from sentinic_hdl.stages.syn_offload.folded.key_hash import KeyHash
@@ -80,8 +81,8 @@ class AnyReader(wiring.Component):
         m = Module()
         reading = Signal()
         m.d.sync += reading.eq(self.start | (reading & AnySeq(1)))
-        headers = self.headers.as_value()
-        m.d.comb += [self.busy.eq(reading), self.found.eq(AnySeq(1)), headers.eq(AnyConst(len(headers)))]
+        port = self.headers.source.port
+        m.d.comb += [self.busy.eq(reading), self.found.eq(AnySeq(1)), port.eq(AnyConst(len(port)))]
         return m
 
 
@@ -104,6 +105,15 @@ def read_back(kept, _, __, held) -> list:
     return [held.cell.eq(kept.cell), held.shared.eq(kept.shared)]
 
 
+def restored(_, held, reason, back) -> list:
+    return [
+        back.cell.eq(held.cell),
+        back.kind.eq(Kind.REGENERATED),
+        back.reason.eq(reason),
+        back.shared.eq(held.shared),
+    ]
+
+
 def around(module) -> Bench:
     """``module``'s stage around any table, hash, reader and expiry.
 
@@ -117,6 +127,7 @@ def around(module) -> Bench:
         patch.object(module, "syn_job", lambda *_: []),
         patch.object(module, "enter", entered),
         patch.object(module, "read_back", read_back),
+        patch.object(module, "restored", restored),
         patch.object(module, "Places", AnyPlaces),
         patch.object(module, "KeyHash", AnyHash),
         patch.object(module, "HeaderReader", AnyReader),
