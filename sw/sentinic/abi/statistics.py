@@ -92,7 +92,9 @@ class ReportFlag(IntFlag):
     EVICTED = 2  #: it left the table to make room; it may come back
     FINAL = 4  #: the rule was changed or removed
     DEMAND = 8  #: the host asked
-    OVERFLOW = 16  #: not a group: what reports that could not be sent would have said, packets and bytes
+    #: not a group: what reports that could not be sent would have said, packets and bytes; of a cumulative rule, whose
+    #: groups have been told in part, all that it has counted so far, of which its groups fall short
+    OVERFLOW = 16
     REVERSED = 32  #: the group's first packet went from ``destination`` to ``source`` (bidirectional rules)
 
 

@@ -73,6 +73,25 @@ def test_what_finds_no_room_is_missing_from_the_groups_and_the_rules_total_is_ex
     assert (totals.packets, totals.bytes) == (300, sum(item[1] for item in wanted.values()))
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1 << 32), st.sampled_from([3, 20]), st.integers(1, 12), st.sampled_from([20_000, 300_000]))
+def test_what_a_cumulative_rule_leaves_untold_is_missing_from_its_groups_once(
+    seed: int, capacity: int, room: int, every: int
+) -> None:
+    """Also at its end, where the card has no room left for groups that it has told in part before."""
+    spec = RuleSpec({}, ["source", "source_port"], every)
+    frames = random_frames(seed, 300, hosts=20)
+    wanted = of_model(count(replace(spec, report_every=0), frames))
+    found, collector = by_card(rule_of(spec, cumulative=True), frames, part=40, capacity=capacity, room=room)
+    totals = collector.totals["r"]
+    assert (totals.packets, totals.bytes) == (300, sum(item[1] for item in wanted.values()))
+    last: dict[tuple[int, ...], int] = {}
+    for (_, group), item in sorted(found.items()):
+        last[group] = item[0]
+        assert item[0] <= wanted[0, group][0]
+    assert totals.overflow_packets == 300 - sum(last.values())
+
+
 def test_a_rule_changed_in_mid_traffic_loses_and_doubles_nothing() -> None:
     frames = random_frames(9, 300)
     specs = [RuleSpec({}, ["source"]), RuleSpec({"ip_proto": 6}, ["destination_port"]), RuleSpec({}, ["source"])]
