@@ -86,7 +86,7 @@ HISTORY_EVENTS = 8
 
 
 class ReportFlag(IntFlag):
-    """Why a group was reported, and what the report is."""
+    """Why a group was reported, and what the report is: a sum of these."""
 
     INTERVAL = 1  #: the report interval ended
     EVICTED = 2  #: it left the table to make room; it may come back
@@ -109,7 +109,7 @@ GROUP = Tlv(
         ("rule", 2, 1, "number of the rule", ""),
         ("flags", 3, 1, "ReportFlag", ""),
         ("generation", 4, 4, "generation of the rule, as the host set it", ""),
-        ("packets", 8, 8, "packets since the group came, or since its last report", "packets"),
+        ("packets", 8, 8, "packets since the group came, or since its last report if not cumulative", "packets"),
         ("bytes", 16, 8, "their bytes on the wire, without FCS", "bytes"),
         ("first", 24, 8, "wire time of the first of them", "ns"),
         ("last", 32, 8, "wire time of the last of them", "ns"),

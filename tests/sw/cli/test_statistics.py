@@ -187,7 +187,7 @@ def test_the_report_page_shows_the_rules(capture: Path, config: Path, tmp_path: 
     out = tmp_path / "out"
     assert run(capture, "--out", out, "--config", config, backend="counting", write="stats,summary,report") == 0
     page = (out / "report.html").read_text()
-    for text in ("Statistics", "connections", "ip_proto 0, source_port 0", "on the card"):
+    for text in ("Statistics", "connections", "ip_proto 0, source_port 0", "on the card", "originator source"):
         assert text in page
     summary = json.loads((out / "summary.json").read_text())
     summary["statistics"]["rules"][0]["name"] = "<script>"

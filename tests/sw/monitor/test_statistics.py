@@ -188,8 +188,9 @@ def test_the_packet_that_reaches_a_threshold_is_told_once_a_group_and_interval(
 
 def test_a_group_reads_as_the_rule_names_it() -> None:
     group = ["ipv4_src/24", "ipv6_dst", "eth_src", "is_fragment", "ip_version", "source", "tcp_dst"]
+    # ``source`` has all bits of the address that ``ipv4_src`` has a part of.
     values = {"is_fragment": 1, "ip_version": 1, "destination_port": 443, "eth_src": 0x0200000000FE}
-    values |= {"source": 0xFFFF_0A01_0200, "destination": 0x20010DB8 << 96 | 5}
+    values |= {"source": 0xFFFF_0A01_0205, "destination": 0x20010DB8 << 96 | 5}
     number = sum(value << abi_field(name).lsb for name, value in values.items())
     keys = np.frombuffer(number.to_bytes(56, "little"), np.int64).reshape(1, 7)
     parts = [encode(Rule("r", {}, [name])).fields[0] for name in group]
@@ -197,7 +198,7 @@ def test_a_group_reads_as_the_rule_names_it() -> None:
     assert group_texts(encoded, keys) == [
         {
             "ipv4_src": "10.1.2.0/24", "ipv6_dst": "2001:db8::5", "eth_src": "02:00:00:00:00:fe", "is_fragment": True,
-            "ip_version": 4, "source": "10.1.2.0", "tcp_dst": 443,
+            "ip_version": 4, "source": "10.1.2.5", "tcp_dst": 443,
         }
     ]  # fmt: skip
     assert group_texts(encode(Rule("r")), keys) == [{}]
