@@ -196,5 +196,5 @@ def _check_numbers(rule: Rule, place: str) -> None:
         ("threshold_bytes", MAX_THRESHOLD_BYTES, "bytes"),
     ):
         value = getattr(rule, what)
-        if not 0 <= value <= most:
+        if not isinstance(value, int) or not 0 <= value <= most:
             raise ConfigError(f"{place}: {what} must be 0..{most} {unit}, not {value}")

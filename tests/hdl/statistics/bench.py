@@ -147,9 +147,15 @@ class Bench:
         await self.write(ctx, "apply", 1)
 
     async def switch_off(self, ctx, number: int) -> None:
+        await self.ask(ctx, number, 2)
+
+    async def report(self, ctx, number: int) -> None:
+        await self.ask(ctx, number, 4)
+
+    async def ask(self, ctx, number: int, what: int) -> None:
         await self.taken(ctx)
         await self.write(ctx, "rule", number)
-        await self.write(ctx, "apply", 2)
+        await self.write(ctx, "apply", what)
         await self.taken(ctx)
 
     async def remove(self, ctx, number: int) -> None:

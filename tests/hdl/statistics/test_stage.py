@@ -92,6 +92,31 @@ def test_intervals_are_those_of_the_clock_and_their_sums_exact(profile: Profile)
     assert told == wanted
 
 
+@pytest.mark.parametrize("cumulative", [False, True])
+def test_what_is_asked_for_is_reported_at_once_and_the_rule_goes_on(profile: Profile, cumulative: bool) -> None:
+    bench = Bench(profile, seed=10)
+    packets = [Packet(1000 + n, 1 + n % 2, 9) for n in range(30)]
+    told = []
+
+    async def drive(ctx):
+        await bench.set_rule(ctx, 1, Rule({}, ones("source"), generation=7, cumulative=cumulative))
+        await bench.rest(ctx)
+        for at in (0, 12, 24):
+            await bench.send(ctx, packets[at : at + 12])
+            for _ in range(2):  # the second time there is nothing new
+                await bench.report(ctx, 1)
+                await bench.rest(ctx)
+                told.append([(item["packets"], item["flags"]) for item in bench.reports])
+                assert {item["generation"] for item in bench.reports} <= {7}
+                bench.reports.clear()
+        await bench.remove(ctx, 1)
+
+    bench.run(drive)
+    counts = (6, 12, 15) if cumulative else (6, 6, 3)
+    assert told == [wanted for count in counts for wanted in ([(count, ReportFlag.DEMAND)] * 2, [])]
+    assert not bench.reports, "all had been told"
+
+
 def test_both_directions_make_one_group_of_a_bidirectional_rule(profile: Profile) -> None:
     bench = Bench(profile, seed=6)
     packets = [
