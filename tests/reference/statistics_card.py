@@ -219,7 +219,7 @@ class StatisticsModel:
                 record.fresh = False
             else:
                 del table[rule, key]
-        if number in self.lost:
+        if number in self.lost or (forget and number in self.counted):
             packets, octets = self.counted[number] if self._is_cumulative(number) else self.lost.pop(number)
             generation = self.rules[number].generation
             self._queue(number, OVERFLOW, generation, 0, Record(False, 0, 0, 0, packets, octets))

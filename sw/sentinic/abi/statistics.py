@@ -93,7 +93,7 @@ class ReportFlag(IntFlag):
     FINAL = 4  #: the rule was changed or removed
     DEMAND = 8  #: the host asked
     #: not a group: what reports that could not be sent would have said, packets and bytes; of a cumulative rule, whose
-    #: groups have been told in part, all that it has counted so far, of which its groups fall short
+    #: groups have been told in part, all that it has counted so far: when its groups fall short of that, and at its end
     OVERFLOW = 16
     REVERSED = 32  #: the group's first packet went from ``destination`` to ``source`` (bidirectional rules)
 

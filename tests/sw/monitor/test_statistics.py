@@ -92,6 +92,16 @@ def test_what_a_cumulative_rule_leaves_untold_is_missing_from_its_groups_once(
     assert totals.overflow_packets == 300 - sum(last.values())
 
 
+def test_a_cumulative_rules_total_is_exact_when_a_group_comes_back_as_if_it_had_never_left() -> None:
+    """Told, it leaves in silence; its next packet has the time of its first: that looks like no packet at all."""
+    first, other = random_frames(4, 2, hosts=40)
+    frames = [first._replace(timestamp=5_000), other._replace(timestamp=30_000), first._replace(timestamp=5_000)]
+    rule = rule_of(RuleSpec({}, ["eth_src", "source", "source_port"], 20_000), cumulative=True)
+    _, collector = by_card(rule, frames, capacity=1)
+    totals = collector.totals["r"]
+    assert (totals.packets, totals.bytes) == (3, sum(max(f.wire_length or 0, len(f.data)) for f in frames))
+
+
 def test_a_rule_changed_in_mid_traffic_loses_and_doubles_nothing() -> None:
     frames = random_frames(9, 300)
     specs = [RuleSpec({}, ["source"]), RuleSpec({"ip_proto": 6}, ["destination_port"]), RuleSpec({}, ["source"])]

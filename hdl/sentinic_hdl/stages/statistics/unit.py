@@ -298,12 +298,13 @@ class Unit(wiring.Component):
     def _overflow(self, m, table, report, *, lost, told):
         """What reports of groups found no room for: a count for each rule, and one for the rule that changed last.
 
-        Of a cumulative rule, whose groups have been told in part, it is all that the rule has counted.  At the end of
-        a sweep the counts are told one after another, as there is room: ``report``, if ``self._untold``.
+        Of a cumulative rule, whose groups have been told in part, it is all that the rule has counted, which is told
+        at its end in any case.  At the end of a sweep the counts are told one after another, as there is room:
+        ``report``, if ``self._untold``.
         """
         rules, outcome = self._rules, table.o
         packets, octets = (Signal(data.ArrayLayout(width, rules + 1)) for width in (PACKETS_BITS, BYTES_BITS))
-        short = Signal(rules + 1)  # groups fall short of it
+        short = Signal(rules + 1)  # to be told: groups fall short of it
         closed, closed_generation, closed_cumulative = Signal(range(max(2, rules))), Signal(32), Signal()
         which = Signal(range(rules + 1))
         m.d.comb += [
@@ -359,7 +360,7 @@ class Unit(wiring.Component):
                     closed_cumulative.eq(self._configs[n].cumulative),
                     packets[rules].eq(packets[n]),
                     octets[rules].eq(octets[n]),
-                    short[rules].eq(short[n]),
+                    short[rules].eq(short[n] | (self._configs[n].cumulative & packets[n].any())),
                     packets[n].eq(0),
                     octets[n].eq(0),
                     short[n].eq(0),

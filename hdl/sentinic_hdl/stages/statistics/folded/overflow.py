@@ -21,7 +21,7 @@ class Overflow(wiring.Component):
 
     There is a count for each rule, and one for the rule that was forgotten last, whose groups leave while another
     counts in its place.  Of a cumulative rule, whose groups have been told in part, it is all that the rule has
-    counted, and told once groups fall short of it.
+    counted, which is told once groups fall short of it, and at its end in any case.
 
     Members
     -------
@@ -66,7 +66,7 @@ class Overflow(wiring.Component):
         closed = rules  # its place
         m.submodules.memory = memory = Memory(shape=Counts, depth=rules + 1, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        used, short = Signal(rules + 1), Signal(rules + 1)  # not 0; groups fall short of it
+        used, short = Signal(rules + 1), Signal(rules + 1)  # not 0; to be told: groups fall short of it
         which, place = Signal(range(rules + 1)), Signal(range(rules + 1))
         closed_rule, closed_cumulative = Signal.like(self.rule), Signal()
         # Added a cycle later, as a group's rule comes from block RAM.
@@ -126,7 +126,8 @@ class Overflow(wiring.Component):
                     self.closing.eq(1),
                     closed_rule.eq(n),
                     closed_cumulative.eq(self.cumulative[n]),
-                    Cat(used[closed], short[closed]).eq(Cat(used[n], short[n])),
+                    used[closed].eq(used[n]),
+                    short[closed].eq(short[n] | (self.cumulative[n] & used[n])),
                     Cat(used[n], short[n]).eq(0),
                 ]
         return m
