@@ -31,8 +31,8 @@ class Overflow(wiring.Component):
     cumulative, generations: of each rule
     closes: a rule is forgotten, no other one ``closing``, and nothing lost or counted in the cycle before
     closing: what it left is not all told
-    tell: begin to tell of all that is missing, now that nothing leaves of a rule that was forgotten
-    stop: do not, there is more to come
+    stop: do not tell, there is more to come
+    tell: after that, begin to tell of all that is missing; nothing leaves any more of a rule that was forgotten
     telling, o: some of it, until ``told``
     """
 
