@@ -108,6 +108,7 @@ class StatisticsModel:
         self.tables: list[OrderedDict[tuple[int, int], Record]] = [OrderedDict() for _ in range(rules // shared)]
         self.interval: dict[int, int] = {}
         self.lost: dict[int, list[int]] = {}
+        self.counted: dict[int, list[int]] = {}  # by cumulative rules
         self.groups: list[bytes] = []  # TLVs that wait for a frame
         self.sequence = 0
         self.time = 0
@@ -161,6 +162,10 @@ class StatisticsModel:
                 for names in (("source", "source_port", "eth_src"), ("destination", "destination_port", "eth_dst"))
             ]
             swap = both and ends[0] > ends[1]
+            if rule.flags & 2:
+                counted = self.counted.setdefault(number, [0, 0])
+                counted[0] += 1
+                counted[1] += wire_length(frame)
             if swap:
                 key = backward & rule.group
             found = self._count(number, rule, key, swap, frame, packet)
@@ -214,10 +219,13 @@ class StatisticsModel:
                 record.fresh = False
             else:
                 del table[rule, key]
-        if number in self.lost:
-            packets, octets = self.lost.pop(number)
+        if number in self.lost or (forget and number in self.counted):
+            packets, octets = self.counted[number] if self._is_cumulative(number) else self.lost.pop(number)
             generation = self.rules[number].generation
             self._queue(number, OVERFLOW, generation, 0, Record(False, 0, 0, 0, packets, octets))
+        if forget:
+            self.lost.pop(number, None)
+            self.counted.pop(number, None)
 
     def _report(self, number: int, key: int, record: Record, reason: ReportFlag) -> None:
         flags = reason | (REVERSED if record.reversed else 0)

@@ -9,10 +9,10 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 
-from sentinic.abi import counters, descriptor, profiles, registers, reports, tag, verdicts
+from sentinic.abi import counters, descriptor, profiles, registers, reports, statistics, tag, verdicts
 from sentinic.abi.codec import enumeration_of
 from sentinic.abi.layout import Access, Bits, Block, Field, Member, Record
 from sentinic.abi.verdicts import Content
@@ -58,7 +58,7 @@ def _meaning(item: Member | Bits) -> str:
     return f"[{enumeration.__name__}](#{enumeration.__name__.lower()})"
 
 
-def _comments(enumeration: type[IntEnum]) -> dict[str, str]:
+def _comments(enumeration: type[IntEnum] | type[IntFlag]) -> dict[str, str]:
     """The ``#:`` comment beside each value, or above it; they exist in the source alone."""
     found: dict[str, str] = {}
     above: list[str] = []
@@ -73,9 +73,9 @@ def _comments(enumeration: type[IntEnum]) -> dict[str, str]:
     return found
 
 
-def _enumeration_table(enumeration: type[IntEnum]) -> str:
+def _enumeration_table(enumeration: type[IntEnum] | type[IntFlag]) -> str:
     comments = _comments(enumeration)
-    rows = [(item.value, f"`{item.name}`", comments.get(item.name, "")) for item in enumeration]
+    rows = [(item.value, f"`{item.name}`", comments.get(str(item.name), "")) for item in enumeration]
     # An IntEnum without a docstring inherits one that says nothing of it.
     doc = enumeration.__dict__.get("__doc__") or ""
     parts = [f"## {enumeration.__name__}", _text(doc), _table(("Value", "Name", "Meaning"), rows)]
@@ -235,6 +235,8 @@ def tag_page() -> str:
         " zero.",
         *of_reports,
         *_enumerations(member for item in (*tag.TLVS, *reports.REPORT_TLVS) for member in item.record),
+        _enumeration_table(statistics.ReportFlag),
+        _enumeration_table(statistics.Event),
     )
 
 

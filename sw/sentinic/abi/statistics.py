@@ -86,13 +86,15 @@ HISTORY_EVENTS = 8
 
 
 class ReportFlag(IntFlag):
-    """Why a group was reported, and what the report is."""
+    """Why a group was reported, and what the report is: a sum of these."""
 
     INTERVAL = 1  #: the report interval ended
     EVICTED = 2  #: it left the table to make room; it may come back
     FINAL = 4  #: the rule was changed or removed
     DEMAND = 8  #: the host asked
-    OVERFLOW = 16  #: not a group: what reports that could not be sent would have said, packets and bytes
+    #: not a group: what reports that could not be sent would have said, packets and bytes; of a cumulative rule, whose
+    #: groups have been told in part, all that it has counted so far: when its groups fall short of that, and at its end
+    OVERFLOW = 16
     REVERSED = 32  #: the group's first packet went from ``destination`` to ``source`` (bidirectional rules)
 
 
@@ -107,7 +109,7 @@ GROUP = Tlv(
         ("rule", 2, 1, "number of the rule", ""),
         ("flags", 3, 1, "ReportFlag", ""),
         ("generation", 4, 4, "generation of the rule, as the host set it", ""),
-        ("packets", 8, 8, "packets since the group came, or since its last report", "packets"),
+        ("packets", 8, 8, "packets since the group came, or since its last report if not cumulative", "packets"),
         ("bytes", 16, 8, "their bytes on the wire, without FCS", "bytes"),
         ("first", 24, 8, "wire time of the first of them", "ns"),
         ("last", 32, 8, "wire time of the last of them", "ns"),

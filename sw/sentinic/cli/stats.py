@@ -164,7 +164,11 @@ def _table(name: str, newest: Newest, options: argparse.Namespace) -> "Renderabl
     table.add_column("packets", justify="right")
     table.add_column("bytes", justify="right")
     table.add_column("history")
+    both_ways = any("originator" in line for line in rows)
+    if both_ways:
+        table.add_column("originator")
     for line in rows:
         values = [str(line["group"].get(column, "")) for column in fields]
-        table.add_row(*map(Text, (*values, f"{line['packets']:,}", f"{line['bytes']:,}", line["history"])))
+        values += [f"{line['packets']:,}", f"{line['bytes']:,}", line["history"]]
+        table.add_row(*map(Text, (*values, line.get("originator", "")) if both_ways else values))
     return table

@@ -6,6 +6,7 @@ OXM's names (OpenFlow Switch Specification 1.5.1, 7.2.3.8) imply what OXM asks f
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as member
@@ -25,6 +26,8 @@ _Parse = Callable[["Name", Value, str], _Parsed]
 _NOTHING: Bits = MappingProxyType({})
 _VERSIONS = {4: 1, 6: 2}
 _VERSION_BITS = (1 << abi_field("ip_version").width) - 1
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|-?[0-9]+")
+_HARDWARE = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,10 @@ def prefix_mask(length: int, width: int) -> int:
 
 def _integer(text: str) -> int:
     """A decimal number, or a hexadecimal one after 0x.  Raises ValueError for anything else."""
-    text = text.strip().lower()
-    return int(text, 16) if text.startswith("0x") else int(text, 10)
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    return int(text, 16 if text[:2].lower() == "0x" else 10)
 
 
 def _number(name: Name, value: Value, where: str) -> _Parsed:
@@ -90,9 +95,9 @@ def _flag(name: Name, value: Value, where: str) -> _Parsed:
 
 
 def _version(name: Name, value: Value, where: str) -> _Parsed:
-    if isinstance(value, bool) or value not in _VERSIONS:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in _VERSIONS:
         raise ConfigError(f"{where}: must be 4 or 6, not {value!r}")
-    return _VERSIONS[int(value)], None, _NOTHING
+    return _VERSIONS[value], None, _NOTHING
 
 
 def _hardware(name: Name, value: Value, where: str) -> _Parsed:
@@ -106,10 +111,10 @@ def _hardware(name: Name, value: Value, where: str) -> _Parsed:
 
 
 def _hardware_bits(text: str) -> int:
-    parts = text.strip().replace("-", ":").split(":")
-    if len(parts) != 6 or not all(len(part) == 2 for part in parts):
+    text = text.strip()
+    if not _HARDWARE.fullmatch(text):
         raise ValueError(text)
-    return int.from_bytes(bytes(int(part, 16) for part in parts), "big")
+    return int(re.sub("[:-]", "", text), 16)
 
 
 def _internet(*versions: int) -> _Parse:
@@ -119,7 +124,7 @@ def _internet(*versions: int) -> _Parse:
         text, slash, rest = str(value).partition("/")
         try:
             address = ipaddress.ip_address(text.strip())
-            if address.version not in versions:
+            if address.version not in versions or "%" in str(value):
                 raise ValueError(text)
             width = address.max_prefixlen
             mask = prefix_mask(width, width)

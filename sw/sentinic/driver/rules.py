@@ -32,6 +32,8 @@ MAX_THRESHOLD_PACKETS = _limit("threshold_packets_low", "threshold_packets_high"
 MAX_THRESHOLD_BYTES = _limit("threshold_bytes_low", "threshold_bytes_high")
 #: EtherTypes that say which IP version follows; 0 for none.
 _ETHERTYPE_VERSIONS = {0x0800: 1, 0x86DD: 2, 0x0806: 0}
+#: What IP packets alone show: all others have 0 there.
+_OF_IP = ("ip_proto", "ip_dscp", "is_fragment", "tcp_flags", "source_port", "destination_port")
 
 
 @dataclass(frozen=True)
@@ -162,10 +164,15 @@ def _check_ethertype(wanted: _Bits, origins: dict[str, str], place: str) -> None
     kind, kind_mask = wanted.get("eth_type", (0, 0))
     version, version_mask = wanted.get("ip_version", (0, 0))
     follows = _ETHERTYPE_VERSIONS.get(kind)
-    if follows is not None and kind_mask == 0xFFFF and version_mask and version != follows:
+    if follows is None or kind_mask != 0xFFFF:
+        return
+    if version_mask and version != follows:
         raise ConfigError(
             f"{place}: eth_type contradicts {origins['ip_version']}: behind {kind:#06x} comes no IPv{2 + 2 * version}"
         )
+    for name in _OF_IP if not follows else ():
+        if wanted.get(name, (0, 0))[0]:
+            raise ConfigError(f"{place}: eth_type contradicts {origins[name]}: behind {kind:#06x} comes no IP")
 
 
 def _group_field(item: object, where: str) -> GroupField:
@@ -189,5 +196,5 @@ def _check_numbers(rule: Rule, place: str) -> None:
         ("threshold_bytes", MAX_THRESHOLD_BYTES, "bytes"),
     ):
         value = getattr(rule, what)
-        if not 0 <= value <= most:
+        if not isinstance(value, int) or not 0 <= value <= most:
             raise ConfigError(f"{place}: {what} must be 0..{most} {unit}, not {value}")

@@ -216,7 +216,9 @@ def _statistics(request: Replay, device: Device) -> "StatisticsOutput | None":
     from sentinic.run.statistics import StatisticsOutput  # slow to load, and not always wanted
 
     path = request.folder / OUTPUTS["stats"] if "stats" in request.write else None
-    return StatisticsOutput(device, rules, path, where=request.config.where)
+    return StatisticsOutput(
+        device, rules, path, where=request.config.where, syn_offload=request.config.syn_offload.enabled
+    )
 
 
 def _syn_offload(request: Replay, device: Device, notes: list[str]) -> SynOffload | None:

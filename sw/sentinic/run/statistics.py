@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sentinic.abi.verdicts import Protocol, Verdict
 from sentinic.driver.device import Device
 from sentinic.driver.reports import are_reports as any_reports
 from sentinic.driver.ring import Bytes, Descriptors, Ring
@@ -55,11 +56,13 @@ class StatisticsOutput:
     notes: what to tell about where the rules are counted
     """
 
-    def __init__(self, device: Device, rules: tuple[Rule, ...], path: Path | None, *, where: str) -> None:
+    def __init__(
+        self, device: Device, rules: tuple[Rule, ...], path: Path | None, *, where: str, syn_offload: bool = False
+    ) -> None:
         """Sets the card's rules, and opens a ring for their reports unless the config uses all.
 
-        ``path`` of ``stats.jsonl``; ``None`` writes none.  Raises :class:`ConfigError` when rules are to be counted in
-        software and ring 0 delivers no bytes of packets.
+        ``path`` of ``stats.jsonl``; ``None`` writes none.  ``syn_offload``: the card is to hold SYNs.  Raises
+        :class:`ConfigError` when rules are to be counted in software and ring 0 delivers no bytes of packets.
         """
         encoded = encode_all(rules, where)
         self._device = device
@@ -76,6 +79,8 @@ class StatisticsOutput:
                 f"{where}: [[ring]] 0: bare_plain must be false for statistics counted in software ({reason})"
             )
         self.notes = _notes(len(on_card), len(self._software), reason)
+        if self._software and (lacks := _lacks(device, syn_offload)):
+            self.notes.append(f"statistics: software counts less than the card would, as ring 0 has {', '.join(lacks)}")
         self._encoded = encoded
         self._file = None if path is None else LineFile(path)
         self._crossed: dict[str, int] = {rule.name: 0 for rule in rules}
@@ -190,6 +195,23 @@ def _notes(on_card: int, in_software: int, reason: str) -> list[str]:
     if in_software:
         what = f"{in_software} rule{'s' if in_software > 1 else ''}"
         found.append(f"statistics: {what} counted in software, on what ring 0 delivers: {reason}")
+    return found
+
+
+def _lacks(device: Device, syn_offload: bool) -> list[str]:
+    """What keeps packets that the card counts from ring 0, by the keys of its config."""
+    registers = device.rings[0].registers
+    found = []
+    for key, numbers in (("ports", range(device.capabilities.ports)), ("protocols", Protocol), ("verdicts", Verdict)):
+        every = sum(1 << number for number in numbers)
+        if registers.read(f"filter_{key}") & every != every:
+            found.append(key)
+    if registers.read("sample") > 1:
+        found.append("sample")
+    if registers.read("spread", "count") > 1:
+        found.append("spread_count")
+    if syn_offload and not registers.read("extras", "raw_syns"):
+        found.append("no raw_syns")
     return found
 
 

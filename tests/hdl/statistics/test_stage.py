@@ -1,196 +1,17 @@
 """The statistics stage: packets pass unchanged, rules count them, changes and intervals fall between two packets."""
 
-import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-from amaranth.sim import Simulator
 
 from sentinic.abi.profiles import BOARD, Profile
-from sentinic.abi.registers import STATISTICS
-from sentinic.abi.statistics import FIELD_WORDS, ReportFlag, field
-from sentinic_hdl.stages.statistics import Statistics, unit
-from sentinic_hdl.stages.statistics.folded import unit as folded
-from tests.hdl.simulation import deep_expressions, read_register, write_register
+from sentinic.abi.statistics import ReportFlag, field
+from sentinic_hdl.stages.statistics import Statistics
+from tests.hdl.statistics.bench import SMALL, Bench, Packet, Rule, key_of, ones, random_packets
 
 # A component that refuses its parameters is never elaborated.
 pytestmark = pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-
-#: Two rules a table, one table; so small that groups leave all the time.  Both schedules do the same.
-SMALL = replace(
-    BOARD, statistics_rules=2, statistics_rules_a_table=2, statistics_groups=16, statistics_ways=2, name="small"
-)
-SCHEDULES = {"folded": SMALL, "pipelined": replace(SMALL, folded_statistics=False)}
-LIMIT = 20_000
-
-
-@dataclass(frozen=True)
-class Packet:
-    timestamp: int
-    source: int
-    destination: int
-    source_port: int = 1000
-    destination_port: int = 80
-    length: int = 60
-    protocol: int = 17
-
-
-@dataclass(frozen=True)
-class Rule:
-    """``match`` and ``group`` by field name: value, or mask."""
-
-    match: dict[str, int]
-    group: dict[str, int]
-    interval: int = 0
-    generation: int = 1
-    bidirectional: bool = False
-    cumulative: bool = False
-    threshold_packets: int = 0
-
-
-@pytest.fixture(params=list(SCHEDULES))
-def profile(request: pytest.FixtureRequest) -> Profile:
-    return SCHEDULES[request.param]
-
-
-def words(values: dict[str, int]) -> list[int]:
-    total = sum(value << field(name).lsb for name, value in values.items())
-    return [total >> 32 * n & 0xFFFF_FFFF for n in range(FIELD_WORDS)]
-
-
-def ones(*names: str) -> dict[str, int]:
-    return {name: (1 << field(name).width) - 1 for name in names}
-
-
-class Bench:
-    """The stage between a source and a sink that stall at random, with its registers at hand."""
-
-    def __init__(
-        self,
-        profile: Profile,
-        *,
-        seed: int,
-        idle: float = 0.0,
-        busy: float = 0.0,
-        lossless: bool = True,
-        slow: float = 0.0,
-    ):
-        self.stage = Statistics(profile)
-        self.random = random.Random(seed)
-        self.idle, self.busy, self.slow, self.lossless = idle, busy, slow, lossless
-        self.out: list[tuple[int, int, int]] = []
-        self.reports: list[dict[str, int]] = []
-        self.cycles = 0
-
-    def run(self, drive: Callable) -> None:
-        simulator = Simulator(self.stage)
-        simulator.add_clock(1e-6)
-
-        async def main(ctx):
-            ctx.set(self.stage.lossless, self.lossless)
-            ctx.set(self.stage.reports.ready, 1)
-            await drive(ctx)
-
-        async def sink(ctx):
-            ctx.set(self.stage.o.ready, 1)
-            async for _, _, valid, ready, payload in ctx.tick().sample(
-                self.stage.o.valid, self.stage.o.ready, self.stage.o.payload
-            ):
-                if valid and ready:
-                    crossing = payload.crossing
-                    self.out.append((int(payload.info.timestamp), int(crossing.rules), int(crossing.value)))
-                self.cycles += 1
-                ctx.set(self.stage.o.ready, self.random.random() >= self.busy)
-
-        async def host(ctx):
-            async for _, _, valid, ready, report in ctx.tick().sample(
-                self.stage.reports.valid, self.stage.reports.ready, self.stage.reports.payload
-            ):
-                if valid and ready:
-                    self.reports.append(
-                        {name: int(report[name]) for name in ("rule", "flags", "generation", "packets", "bytes", "key")}
-                        | {"first": int(report.first), "last": int(report.last)}
-                    )
-                ctx.set(self.stage.reports.ready, self.random.random() >= self.slow)
-
-        simulator.add_testbench(main)
-        simulator.add_process(sink)
-        simulator.add_process(host)
-        with deep_expressions():
-            simulator.run()
-
-    async def write(self, ctx, name: str, value: int) -> None:
-        await write_register(ctx, self.stage.bus, STATISTICS.address(name), value)
-
-    async def status(self, ctx) -> int:
-        return await read_register(ctx, self.stage.bus, STATISTICS.address("status"))
-
-    async def rest(self, ctx) -> None:
-        for _ in range(LIMIT):
-            if not await self.status(ctx):
-                await ctx.tick().repeat(40)
-                return
-            await ctx.tick()
-        raise AssertionError("the stage did not come to rest")
-
-    async def set_rule(self, ctx, number: int, rule: Rule) -> None:
-        await self.rest(ctx)
-        masks = {name: (1 << field(name).width) - 1 for name in rule.match}
-        for kind, values in (("value", rule.match), ("mask", masks), ("group", rule.group)):
-            for n, word in enumerate(words(values)):
-                await self.write(ctx, f"{kind}{n}", word)
-        await self.write(ctx, "rule", number)
-        await self.write(ctx, "rule_flags", rule.bidirectional | rule.cumulative << 1)
-        await self.write(ctx, "generation", rule.generation)
-        await self.write(ctx, "interval_low", rule.interval)
-        await self.write(ctx, "threshold_packets_low", rule.threshold_packets)
-        await self.write(ctx, "apply", 1)
-
-    async def remove(self, ctx, number: int) -> None:
-        await self.rest(ctx)
-        await self.write(ctx, "rule", number)
-        await self.write(ctx, "apply", 2)
-        await self.rest(ctx)
-
-    async def send(self, ctx, packets: list[Packet]) -> None:
-        stage = self.stage
-        for packet in packets:
-            while self.random.random() < self.idle:
-                await ctx.tick()
-            meta = stage.i.p
-            ctx.set(meta.info.timestamp, packet.timestamp)
-            ctx.set(meta.info.wire_length, packet.length)
-            ctx.set(meta.headers.source, packet.source)
-            ctx.set(meta.headers.destination, packet.destination)
-            ctx.set(meta.headers.source_port, packet.source_port)
-            ctx.set(meta.headers.destination_port, packet.destination_port)
-            ctx.set(meta.headers.protocol, packet.protocol)
-            ctx.set(stage.i.valid, 1)
-            for _ in range(LIMIT):
-                _, _, ready = await ctx.tick().sample(stage.i.ready)
-                if ready:
-                    break
-            else:
-                raise AssertionError("the stage takes no packet")
-            ctx.set(stage.i.valid, 0)
-        await ctx.tick().repeat(30)
-
-
-def key_of(names: dict[str, int]) -> int:
-    return sum(value << field(name).lsb for name, value in names.items())
-
-
-def random_packets(seed: int, count: int, hosts: int, *, step: int = 10) -> list[Packet]:
-    r = random.Random(seed)
-    return [
-        Packet(
-            1_000_000 + step * n, 1 + r.randrange(hosts), 100 + r.randrange(hosts), 1000 + r.randrange(3), 80,
-            r.randrange(60, 1500),
-        )
-        for n in range(count)
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("idle", "busy", "slow"), [(0, 0, 0), (0.5, 0, 0.5), (0, 0.5, 0.9)])
@@ -247,53 +68,6 @@ def test_what_finds_no_room_is_in_the_overflow_and_nothing_waits(profile: Profil
     assert sum(report["bytes"] for report in bench.reports) == 150 * 60
 
 
-@pytest.mark.parametrize("hosts", [6, 40])
-def test_a_cumulative_rule_counts_nothing_twice_whatever_finds_no_room(
-    profile: Profile, hosts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Groups are told in part, and then may not leave untold: who wants their place goes into the overflow instead."""
-    monkeypatch.setattr(unit, "ENDURANCE", 100)
-    monkeypatch.setattr(folded, "ENDURANCE", 100)
-    bench = Bench(profile, seed=8, lossless=False)
-    packets = random_packets(hosts, 400, hosts)
-
-    async def drive(ctx):
-        await bench.set_rule(ctx, 0, Rule({}, ones("source"), interval=700, cumulative=True))
-        await bench.rest(ctx)
-        for at in range(0, len(packets), 100):  # the host reads all, then nothing
-            bench.slow = at // 100 % 2
-            await bench.send(ctx, packets[at : at + 100])
-            await ctx.tick().repeat(200)
-        bench.slow = 0
-        await ctx.tick().repeat(300)
-        await bench.remove(ctx, 0)
-        await ctx.tick().repeat(300)
-
-    bench.run(drive)
-    assert len(bench.out) == len(packets)
-    told: Counter[int] = Counter()
-    octets = overflow = 0
-    before: dict[int, tuple[int, int, int]] = {}
-    for report in bench.reports:
-        if report["flags"] & ReportFlag.OVERFLOW:
-            overflow += report["packets"]
-            octets += report["bytes"]
-            continue
-        key, first = report["key"] >> field("source").lsb, report["first"]
-        # What goes on counts what was told before once more.
-        _, old_packets, old_octets = before.get(key, (0, 0, 0)) if before.get(key, (0,))[0] == first else (0, 0, 0)
-        told[key] += report["packets"] - old_packets
-        octets += report["bytes"] - old_octets
-        before[key] = (first, report["packets"], report["bytes"])
-    wanted = Counter(packet.source for packet in packets)
-    assert overflow > 0 or hosts == 6
-    assert told.total() + overflow == len(packets)
-    assert octets == sum(packet.length for packet in packets)
-    assert all(told[key] <= wanted[key] for key in told)
-    if not overflow:
-        assert told == wanted, "all of them stayed in the table, so all is told in the end"
-
-
 def test_intervals_are_those_of_the_clock_and_their_sums_exact(profile: Profile) -> None:
     bench = Bench(profile, seed=5)
     interval = 1000
@@ -316,6 +90,32 @@ def test_intervals_are_those_of_the_clock_and_their_sums_exact(profile: Profile)
         assert report["first"] // interval == report["last"] // interval
         told[report["first"] // interval, report["key"] >> field("source").lsb] += report["packets"]
     assert told == wanted
+
+
+@pytest.mark.parametrize("cumulative", [False, True])
+def test_what_is_asked_for_is_reported_at_once_and_the_rule_goes_on(profile: Profile, cumulative: bool) -> None:
+    bench = Bench(profile, seed=10)
+    packets = [Packet(1000 + n, 1 + n % 2, 9) for n in range(30)]
+    told = []
+
+    async def drive(ctx):
+        await bench.set_rule(ctx, 1, Rule({}, ones("source"), generation=7, cumulative=cumulative))
+        await bench.rest(ctx)
+        for at in (0, 12, 24):
+            await bench.send(ctx, packets[at : at + 12])
+            for _ in range(2):  # the second time there is nothing new
+                await bench.report(ctx, 1)
+                await bench.rest(ctx)
+                told.append([(item["packets"], item["flags"]) for item in bench.reports])
+                assert {item["generation"] for item in bench.reports} <= {7}
+                bench.reports.clear()
+        await bench.remove(ctx, 1)
+
+    bench.run(drive)
+    counts = (6, 12, 15) if cumulative else (6, 6, 3)
+    assert told == [wanted for count in counts for wanted in ([(count, ReportFlag.DEMAND)] * 2, [])]
+    # All had been told; of a cumulative rule how much that is.
+    assert [(item["packets"], item["flags"]) for item in bench.reports] == [(30, ReportFlag.OVERFLOW)] * cumulative
 
 
 def test_both_directions_make_one_group_of_a_bidirectional_rule(profile: Profile) -> None:

@@ -144,6 +144,29 @@ def test_what_the_card_has_no_rules_for_is_counted_in_software(
     assert [rule["counted"] for rule in summary["statistics"]["rules"]] == ["card"] * 16 + ["software"] * 4
 
 
+@pytest.mark.parametrize(
+    ("ring", "told"),
+    [
+        ("", None),
+        ("ports = [0, 1]\nsample = 1", None),
+        ('protocols = ["UDP"]\nsample = 2', "as ring 0 has protocols, sample"),
+        ("ports = [1]\nspread_count = 2\nspread_index = 0", "as ring 0 has ports, spread_count"),
+    ],
+)
+def test_it_is_said_when_software_counts_less_than_the_card_would(
+    capture: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ring: str, told: str | None
+) -> None:
+    config.write_text(f"[[ring]]\n{ring}\n{CONFIG}")
+    for backend in ("fake", "counting"):
+        arguments = ["run", str(capture), "--out", str(tmp_path / backend), "--config", str(config)]
+        assert main([*arguments, "--backend", backend, "--write", "stats"]) == 0
+        error = capsys.readouterr().err
+        if told and backend == "fake":
+            assert f"software counts less than the card would, {told}" in error
+        else:
+            assert "counts less" not in error
+
+
 def test_reports_come_by_ring_0_when_all_rings_are_taken(capture: Path, tmp_path: Path) -> None:
     (tmp_path / "rings.toml").write_text(
         CONFIG + "".join(f"[[ring]]\nports = [{port}]\ndata_bytes = 4194304\n" for port in (0, 1, 1, 1))
@@ -187,7 +210,7 @@ def test_the_report_page_shows_the_rules(capture: Path, config: Path, tmp_path: 
     out = tmp_path / "out"
     assert run(capture, "--out", out, "--config", config, backend="counting", write="stats,summary,report") == 0
     page = (out / "report.html").read_text()
-    for text in ("Statistics", "connections", "ip_proto 0, source_port 0", "on the card"):
+    for text in ("Statistics", "connections", "ip_proto 0, source_port 0", "on the card", "originator source"):
         assert text in page
     summary = json.loads((out / "summary.json").read_text())
     summary["statistics"]["rules"][0]["name"] = "<script>"

@@ -102,6 +102,15 @@ def test_what_a_run_wrote_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert "[red]ports: 1 group" in out
     assert "udp_dst" in out
+    assert "originator" not in out
+
+
+def test_of_both_directions_it_is_told_which_end_began(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "stats.jsonl", [LINES[0] | {"originator": "destination"}])
+    assert main(["stats", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "originator" in out
+    assert "destination" in out
 
 
 def test_on_a_terminal_the_table_follows_the_file_until_ctrl_c(tmp_path: Path, interruptible: None) -> None:

@@ -96,6 +96,18 @@ def test_words_are_the_lowest_first() -> None:
         (Rule("r", {"source": "10.0.0.1", "destination": "::1"}), ["destination contradicts source"]),
         (Rule("r", {"eth_type": 0x86DD, "ipv4_src": "1.2.3.4"}), ["eth_type contradicts ipv4_src", "0x86dd", "IPv4"]),
         (Rule("r", {"eth_type": 0x0806, "icmpv4_type": 8}), ["eth_type contradicts", "0x0806"]),
+        (Rule("r", {"eth_type": 0x0806, "tcp_dst": 80}), ["eth_type contradicts tcp_dst", "0x0806", "no IP"]),
+        (Rule("r", {"eth_type": 0x0806}, ["udp_dst"]), ["eth_type contradicts udp_dst"]),
+        (Rule("r", {"ip_dscp": 46, "eth_type": "0x0806"}), ["eth_type contradicts ip_dscp"]),
+        (Rule("r", {"is_fragment": True, "eth_type": 0x0806}), ["eth_type contradicts is_fragment"]),
+        (Rule("r", {"ip_version": [4]}), ["ip_version", "4 or 6", "[4]"]),  # type: ignore[dict-item]
+        (Rule("r", {"ip_version": 4.0}), ["ip_version", "4 or 6", "4.0"]),  # type: ignore[dict-item]
+        (Rule("r", {"ip_proto": "1_0"}), ["ip_proto", "number", "1_0"]),
+        (Rule("r", {"ip_proto": "+6"}), ["ip_proto", "number", "+6"]),
+        (Rule("r", {"ip_proto": "-1"}), ["ip_proto", "0..0xff", "-1"]),
+        (Rule("r", {"eth_src": "02:00:00:00:00:+1"}), ["eth_src", "02:00:00:00:00:01"]),
+        (Rule("r", {"eth_src": "02:00:00:00:00: 1"}), ["eth_src", "02:00:00:00:00:01"]),
+        (Rule("r", {"ipv6_src": "fe80::1%eth0"}), ["ipv6_src", "IPv6 address", "%eth0"]),
         (Rule("r", {"tcp_src": "0x10000"}), ["tcp_src", "0..0xffff", "16 bits", "0x10000"]),
         (Rule("r", {"tcp_flags": "0x02/0x112"}), ["tcp_flags", "mask", "0..0xff", "8 bits"]),
         (Rule("r", {"tcp_flags": "0x03/0x02"}), ["tcp_flags", "bits outside of its mask"]),

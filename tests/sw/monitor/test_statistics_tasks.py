@@ -140,6 +140,8 @@ def test_tasks_split_between_card_and_software_are_both_answered() -> None:
         ([Task("t", measure=TopK(1, "age"))], "by packets or bytes, not 'age'"),
         ([Task("t", threshold=0)], "threshold must be at least 1, not 0"),
         ([Task("t", {"tcp_dst": []})], "match: tcp_dst must have at least one value"),
+        ([Task("t", {"tcp_dst": 80.0})], "match: tcp_dst: must be a number"),  # type: ignore[dict-item]
+        ([Task("t", every=1.5)], "report_every must be 0..18446744073709551615 ns, not 1.5"),  # type: ignore[arg-type]
         ([Task("t", {"ip_proto": [6, 6]})], "alternatives must exclude each other"),
         ([Task("t", {"ipv4_src": ["10.0.0.0/8", "10.1.0.0/16"]})], "alternatives must exclude each other"),
         ([Task("t", {"tcp_dst": [1, 2]}, bidirectional=True)], "a bidirectional task takes no alternatives"),

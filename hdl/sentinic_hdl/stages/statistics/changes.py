@@ -15,8 +15,9 @@ GRACE_NS = 1 << 20
 class Changes(wiring.Component):
     """Stops packets, lets those inside leave, acts, and lets packets go on.
 
-    What was counted before is to be reported by a sweep; one thing after another, so a change waits for the sweep
-    before to end.  At the end of an interval it takes two more cycles a rule (:class:`Intervals`).
+    What was counted before is to be reported by a sweep; one thing after another, so what is asked for waits for the
+    sweep before to end, and while a rule that has been changed is ``closing``.  Packets do not wait with it; at the end
+    of an interval they do, if the sweep before has not ended, and two more cycles a rule (:class:`Intervals`).
 
     Parameters
     ----------
@@ -30,6 +31,7 @@ class Changes(wiring.Component):
     ask, rule, length: set, remove or report a rule, with a report interval in ns; for one cycle, while not ``pending``
     between: no packet is half way in
     sweeping: a sweep is under way
+    closing: what a rule left behind when it was changed is not all on its way
     stop: no packet may begin
     pending: what was asked for has not been done
     change: rules that now become what is staged, or are off
@@ -50,6 +52,7 @@ class Changes(wiring.Component):
                 "length": In(TIME_BITS),
                 "between": In(1),
                 "sweeping": In(1),
+                "closing": In(1),
                 "stop": Out(1),
                 "pending": Out(1),
                 "change": Out(rules),
@@ -81,11 +84,12 @@ class Changes(wiring.Component):
         ]
         with m.If(self.ask.any()):
             m.d.sync += [asked.eq(self.ask), asked_rule.eq(self.rule)]
-        late, act = Signal(), Signal()
+        late, due, act = Signal(), Signal(), Signal()
         drained = Signal(range(self._settle + 1))
         m.d.comb += [
             late.eq((self.valid | timed) & intervals.late),
-            self.stop.eq((self.between & (late | asked.any())) | ~intervals.ready),
+            due.eq(asked.any() & ~self.sweeping & ~self.closing),
+            self.stop.eq((self.between & (late | due)) | ~intervals.ready),
             act.eq((drained == self._settle) & ~self.sweeping & intervals.ready & self.stop),
             self.reason.eq(ReportFlag.INTERVAL),
         ]
@@ -96,7 +100,7 @@ class Changes(wiring.Component):
             m.d.sync += drained.eq(0)
         with m.If(act):
             m.d.sync += drained.eq(0)
-            with m.If(asked.any()):
+            with m.If(due):
                 m.d.sync += asked.eq(0)
                 m.d.comb += [
                     self.final.eq(~asked[2]),

@@ -39,7 +39,7 @@ class Statistics(wiring.Component):
     A change of a rule, and the end of an interval, take effect between two packets: the stage lets those inside leave,
     some ten cycles, and goes on, at the end of an interval after two more cycles a rule (:class:`Changes`).  What was
     counted before then is reported by a sweep of the table, while packets pass.  A change waits for the sweep before to
-    end.
+    end, and for what the change before has left untold to be on its way, while packets pass.
 
     With ``folded_statistics`` a packet takes as many cycles as :class:`FoldedUnit` says, and one more.  A change takes
     128 more; the tables' secret is what it was at the last change.
@@ -88,7 +88,7 @@ class Statistics(wiring.Component):
         m.submodules.changes = changes = Changes(rules=rules, settle=1 if profile.folded_statistics else PIPELINE + 2)
         registers, staged = split(STATISTICS, "hash_key0") if profile.folded_statistics else (STATISTICS, None)
         m.submodules.bank = bank = RegisterBank(block=registers)
-        pending, sweeping = Signal(), Signal()
+        pending, sweeping, closing = Signal(), Signal(), Signal()
         m.d.comb += [
             changes.time.eq(self.time),
             changes.lossless.eq(self.lossless),
@@ -96,7 +96,8 @@ class Statistics(wiring.Component):
             changes.rule.eq(bank.rule),
             changes.length.eq(Cat(bank.interval_low, bank.interval_high)),
             changes.sweeping.eq(sweeping),
-            bank.status.eq(Cat(pending, sweeping)),
+            changes.closing.eq(closing),
+            bank.status.eq(Cat(pending, sweeping | closing)),
             bank.shape.eq(
                 rules | (profile.statistics_groups.bit_length() - 1) << 8 | profile.statistics_rules_a_table << 16
             ),
@@ -104,11 +105,11 @@ class Statistics(wiring.Component):
         if profile.folded_statistics:
             m.submodules.file = file = RegisterFile(block=staged)
             self._share_bus(m, bank.bus, file.bus)
-            self._folded(m, bank, file, changes, pending, sweeping)
+            self._folded(m, bank, file, changes, pending, sweeping, closing)
         else:
             wiring.connect(m, wiring.flipped(self.bus), bank.bus)
             m.d.comb += pending.eq(changes.pending)
-            self._pipelined(m, platform, bank, changes, sweeping)
+            self._pipelined(m, platform, bank, changes, sweeping, closing)
         return m
 
     def _share_bus(self, m, *windows):
@@ -122,7 +123,7 @@ class Statistics(wiring.Component):
             self.bus.read_data.eq(reduce(or_, (window.read_data for window in windows))),
         ]
 
-    def _folded(self, m, bank, file, changes, pending, sweeping):
+    def _folded(self, m, bank, file, changes, pending, sweeping, closing):
         """One packet inside, in a register; what changes is loaded word by word.
 
         Whether a packet is of the next interval is asked of the register: before it lie memories of the parser.
@@ -156,6 +157,7 @@ class Statistics(wiring.Component):
         m.d.comb += [
             changes.between.eq(~unit.busy & ~loading),
             sweeping.eq(unit.sweeping | file.clearing),
+            closing.eq(unit.closing),
             pending.eq(changes.pending | loading),
             unit.change.eq(changes.change),
             unit.sweep.eq(changes.sweep),
@@ -181,7 +183,7 @@ class Statistics(wiring.Component):
                 m.d.sync += loading.eq(0)
         wiring.connect(m, unit.reports, wiring.flipped(self.reports))
 
-    def _pipelined(self, m, platform, bank, changes, sweeping):
+    def _pipelined(self, m, platform, bank, changes, sweeping, closing):
         """A packet a cycle and rule of a table; what changes, changes in one cycle.
 
         All that goes to the units and comes from them goes through registers that hold while no rule is on and no unit
@@ -281,6 +283,7 @@ class Statistics(wiring.Component):
                 gap.eq(Cat(unit.gap for unit in units).any()),
                 room.eq(Cat(unit.room for unit in units).all()),
                 swept.eq(Cat(*(unit.sweeping for unit in units), changes.sweep, sweep).any()),
+                closing.eq(Cat(unit.closing for unit in units).any()),
             ]
             with m.If(going):
                 m.d.sync += taken.eq(sample)

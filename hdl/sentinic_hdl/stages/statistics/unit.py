@@ -44,7 +44,8 @@ class Unit(wiring.Component):
     """Counts samples for its rules: one sample and rule a cycle.
 
     A group leaves as a report, into a queue; when that is full the group's counts go into the rule's overflow, which is
-    reported at the end of the next sweep.  A sweep visits every set of the table, in cycles in which no sample comes.
+    reported at the end of the next sweep.  What a rule that has been changed has left in the table is reported, and
+    overflows, as its own.  A sweep visits every set of the table, in cycles in which no sample comes.
 
     With nothing in it and nothing to report a unit sleeps: no register in it changes while it is not ``awake``, which
     it has to be when it is to ``wake`` and as long as it is ``busy``.
@@ -63,6 +64,7 @@ class Unit(wiring.Component):
     secret: key of the hash
     lossless: a report is never dropped into the overflow; ``room`` tells whether a sample may come
     sweeping: a sweep is under way, or the table is being cleared
+    closing: what the rule that was forgotten last has left is not all on its way; no other may be
     gap: a cycle without a sample is wanted
     wake: ``valid``, ``change`` or ``sweep``
     busy: something is under way inside
@@ -94,6 +96,7 @@ class Unit(wiring.Component):
                 "lossless": In(1),
                 "room": Out(1, init=1),
                 "sweeping": Out(1),
+                "closing": Out(1),
                 "gap": Out(1),
                 "wake": In(1),
                 "busy": Out(1),
@@ -255,7 +258,8 @@ class Unit(wiring.Component):
         m.submodules.queue = queue = SyncFIFOBuffered(width=layout.size, depth=QUEUE)
         outcome = table.o
         group, overflow = Signal(layout), Signal(layout)
-        offered, taken = Signal(), Signal()
+        offered, fits, told, taken = Signal(), Signal(), Signal(), Signal()
+        self._untold = Signal()
         rule = outcome.record.rule if rules > 1 else Const(0, 1)
         reasons, generations, fresh = Array(self._reasons), Array(self._stale), Array(self._fresh)
         with m.If(offered):
@@ -272,7 +276,9 @@ class Unit(wiring.Component):
         m.d.comb += [
             offered.eq(outcome.valid & outcome.report),
             queue.w_data.eq(group),
-            queue.w_en.eq(offered),
+            # The last place is for what finds none, or it would find none for ever.
+            fits.eq(queue.level < QUEUE - 1),
+            queue.w_en.eq(offered & fits),
             self.reports.valid.eq(queue.r_rdy & ~taken),
             self.reports.payload.eq(queue.r_data),
             queue.r_en.eq(taken),
@@ -280,49 +286,85 @@ class Unit(wiring.Component):
         m.d.sync += taken.eq(queue.r_rdy & ~taken & self.reports.ready)
         # Samples in flight, and those that come before a register each way has told of it.
         margin = LATENCY + 4
-        m.d.sync += self.room.eq(queue.level < QUEUE - margin - 2)
+        m.d.sync += self.room.eq(queue.level < QUEUE - margin - 3)
         m.d.comb += table.room.eq(self.room | self.lossless)
 
-        # What finds no room.
-        lost_packets = Signal(data.ArrayLayout(PACKETS_BITS, rules))
-        lost_bytes = Signal(data.ArrayLayout(BYTES_BITS, rules))
-        lost_generation = Signal(data.ArrayLayout(32, rules))
-        lost = Cat(lost_packets[n].any() for n in range(rules))
-        which = Signal(range(max(2, rules)))
-        for n in reversed(range(rules)):
-            with m.If(lost[n]):
-                m.d.comb += which.eq(n)
-        m.d.comb += [
-            overflow.rule.eq(which),
-            overflow.flags.eq(ReportFlag.OVERFLOW),
-            overflow.generation.eq(Array(lost_generation[n] for n in range(rules))[which]),
-            overflow.packets.eq(Array(lost_packets[n] for n in range(rules))[which]),
-            overflow.bytes.eq(Array(lost_bytes[n] for n in range(rules))[which]),
-        ]
-        with m.If(offered & ~queue.w_rdy):
-            for n in range(rules):
-                with m.If(rule == n):
-                    m.d.sync += [
-                        lost_packets[n].eq(lost_packets[n] + outcome.record.packets),
-                        lost_bytes[n].eq(lost_bytes[n] + outcome.record.bytes),
-                        lost_generation[n].eq(group.generation),
-                    ]
-        with m.Elif(outcome.valid & outcome.turned_away):
-            for n in range(rules):
-                with m.If(outcome.rule == n):
-                    m.d.sync += [
-                        lost_packets[n].eq(lost_packets[n] + 1),
-                        lost_bytes[n].eq(lost_bytes[n] + outcome.length),
-                        lost_generation[n].eq(self._fresh[n]),
-                    ]
-        with m.Elif(self._swept & lost.any() & ~offered & queue.w_rdy):
+        self._overflow(m, table, overflow, lost=offered & ~fits, told=told)
+        m.d.comb += told.eq(self._untold & queue.w_rdy & ~(offered & fits))
+        with m.If(told):
             m.d.comb += [queue.w_data.eq(overflow), queue.w_en.eq(1)]
-            for n in range(rules):
-                with m.If(which == n):
-                    m.d.sync += [lost_packets[n].eq(0), lost_bytes[n].eq(0)]
-        with m.Elif(self._swept & ~lost.any()):
-            m.d.sync += self._swept.eq(0)
         return offered | queue.r_rdy | self._swept
+
+    def _overflow(self, m, table, report, *, lost, told):
+        """What reports of groups found no room for: a count for each rule, and one for the rule that changed last.
+
+        Of a cumulative rule, whose groups have been told in part, it is all that the rule has counted, which is told
+        at its end in any case.  At the end of a sweep the counts are told one after another, as there is room:
+        ``report``, if ``self._untold``.
+        """
+        rules, outcome = self._rules, table.o
+        packets, octets = (Signal(data.ArrayLayout(width, rules + 1)) for width in (PACKETS_BITS, BYTES_BITS))
+        short = Signal(rules + 1)  # to be told: groups fall short of it
+        closed, closed_generation, closed_cumulative = Signal(range(max(2, rules))), Signal(32), Signal()
+        which = Signal(range(rules + 1))
+        m.d.comb += [
+            self._untold.eq(self._swept & short.bit_select(which, 1) & ~self.sweep.any()),
+            report.rule.eq(Mux(which == rules, closed, which)),
+            report.flags.eq(ReportFlag.OVERFLOW),
+            report.generation.eq(Array([*self._fresh, closed_generation])[which]),
+            report.packets.eq(packets[which]),
+            report.bytes.eq(octets[which]),
+        ]
+        rule = outcome.record.rule if rules > 1 else Const(0, 1)
+        of_closed = outcome.stale & table.final.bit_select(rule, 1)
+        for n in range(rules + 1):
+            gone, counted, turned_away, cleared = (
+                Signal(name=f"{name}{n}") for name in ("gone", "counted", "turned_away", "cleared")
+            )
+            if n < rules:
+                cumulative = self._configs[n].cumulative
+                mine = outcome.valid & ~outcome.sweep & (outcome.rule == n)
+                m.d.comb += [
+                    turned_away.eq(mine & outcome.turned_away),
+                    counted.eq(mine & (cumulative | outcome.turned_away)),
+                    gone.eq(lost & ~of_closed & (rule == n)),
+                ]
+                m.d.comb += cleared.eq(told & (which == n) & ~cumulative)
+            else:
+                cumulative = closed_cumulative
+                m.d.comb += [cleared.eq(told & (which == n)), gone.eq(lost & of_closed)]
+            for total, one, of_group in (
+                (packets[n], 1, outcome.record.packets),
+                (octets[n], outcome.length, outcome.record.bytes),
+            ):
+                more = Mux(counted, one, Mux(gone & ~cumulative, of_group, 0))
+                with m.If(counted | gone | cleared):
+                    m.d.sync += total.eq(Mux(cleared, 0, total) + more)
+            with m.If(gone | turned_away):
+                m.d.sync += short[n].eq(1)
+            with m.Elif(cleared):
+                m.d.sync += short[n].eq(0)
+
+        with m.If(self.sweep.any()):
+            m.d.sync += which.eq(0)
+        with m.Elif(self._swept & (told | ~short.bit_select(which, 1))):
+            m.d.sync += which.eq(which + 1)
+            with m.If(which == rules):
+                m.d.sync += [which.eq(0), self._swept.eq(0), self.closing.eq(0)]
+        for n in range(rules):
+            with m.If(self.sweep[n] & self.final):
+                m.d.sync += [
+                    self.closing.eq(1),
+                    closed.eq(n),
+                    closed_generation.eq(self._fresh[n]),
+                    closed_cumulative.eq(self._configs[n].cumulative),
+                    packets[rules].eq(packets[n]),
+                    octets[rules].eq(octets[n]),
+                    short[rules].eq(short[n] | (self._configs[n].cumulative & packets[n].any())),
+                    packets[n].eq(0),
+                    octets[n].eq(0),
+                    short[n].eq(0),
+                ]
 
 
 __all__ = ["LATENCY", "Unit", "Verdict"]

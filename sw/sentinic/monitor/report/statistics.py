@@ -45,7 +45,7 @@ def rules(summary: dict[str, Any]) -> str:
 def _largest(rule: dict[str, Any]) -> str:
     lines = [
         (
-            escape(group_text(line["group"])),
+            escape(group_text(line["group"] | {name: line[name] for name in ("originator",) if name in line})),
             count(line["packets"]),
             octets(line["bytes"]),
             f"<code>{escape(line['history'])}</code>" if line["history"] else "–",

@@ -44,7 +44,8 @@ _LEFT = int(ReportFlag.EVICTED | ReportFlag.FINAL)
 class Totals:
     """Of a rule, over all its generations.
 
-    ``overflow_*`` are counted in no group: the reports that would have told them found no room.
+    ``overflow_*`` are counted in no group: the reports that would have told them found no room.  Of a rule that is
+    running it is what the card has told so far.
     """
 
     packets: int = 0
@@ -86,11 +87,36 @@ class _RuleRows:
         self._before = GroupTable() if encoded.rule.cumulative else None
         self.final = False
         self.first_open = -1  # intervals before this one are told
+        # Packets and bytes: in groups, in none, and of a cumulative rule those in both as far as the card has told.
+        self._told, self._missing, self._counted = (np.zeros(2, np.int64) for _ in range(3))
 
     def add(self, keys: I64, cells: I64) -> None:
-        self._totals.packets += int(cells[:, PACKETS].sum())
-        self._totals.bytes += int(cells[:, BYTES].sum())
+        told = cells[:, [PACKETS, BYTES]].sum(axis=0)
+        self._totals.packets += int(told[0])
+        self._totals.bytes += int(told[1])
+        self._told += told
         self._open.add(keys, cells)
+        self._compare()
+
+    def fall_short(self, counts: I64) -> None:
+        """Take overflows, ``int64[n, 2]``: packets and bytes in no group; all that a cumulative rule has counted."""
+        if self._before is None:
+            self._miss(counts.sum(axis=0))
+        else:
+            self._counted = counts[-1]
+            self._compare()
+
+    def _compare(self) -> None:
+        """A cumulative rule's groups may yet be told what they miss."""
+        if self._before is not None:
+            self._miss(np.maximum(self._counted - self._told, 0) - self._missing)
+
+    def _miss(self, more: I64) -> None:
+        self._missing += more
+        self._totals.overflow_packets += int(more[0])
+        self._totals.overflow_bytes += int(more[1])
+        self._totals.packets += int(more[0])
+        self._totals.bytes += int(more[1])
 
     def finish(self) -> None:
         """Hand out all that is open, as final."""
@@ -193,12 +219,7 @@ class ReportCollector:
         flags = groups["flags"].astype(np.int64)
         lost = flags & ReportFlag.OVERFLOW != 0
         if lost.any():
-            totals = self.totals[rows.encoded.rule.name]
-            packets, octets = (int(groups[name][lost].sum(dtype=np.uint64)) for name in ("packets", "bytes"))
-            totals.overflow_packets += packets
-            totals.overflow_bytes += octets
-            totals.packets += packets
-            totals.bytes += octets
+            rows.fall_short(np.stack([groups[name][lost].astype(np.int64) for name in ("packets", "bytes")], axis=1))
             groups, flags = groups[~lost], flags[~lost]
         keys, cells = _of_groups(groups)
         length = interval_of(rows.encoded)

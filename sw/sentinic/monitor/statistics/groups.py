@@ -83,6 +83,7 @@ def _label(part: GroupField) -> str:
 
 def _values(part: GroupField, numbers: Sequence[int], versions: Sequence[int]) -> list[GroupValue]:
     name = part.name.name
+    numbers = [number & part.mask for number in numbers]  # another field may group by more of it
     if name == "is_fragment":
         return [bool(number) for number in numbers]
     if name == "ip_version":
@@ -94,7 +95,7 @@ def _values(part: GroupField, numbers: Sequence[int], versions: Sequence[int]) -
     if part.name.address:
         make = ipaddress.IPv4Address if part.name.width == 32 else ipaddress.IPv6Address
         ending = "" if part.prefix is None or part.prefix == part.name.width else f"/{part.prefix}"
-        return [f"{make(number & part.name.ones)}{ending}" for number in numbers]
+        return [f"{make(number)}{ending}" for number in numbers]
     return list(numbers)
 
 

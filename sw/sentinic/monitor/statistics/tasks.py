@@ -133,8 +133,8 @@ def _bare(name: str) -> str:
 
 
 def _values(value: Wanted, where: str) -> list[Value]:
-    if isinstance(value, str | int):
-        return [value]
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return [value]  # a bad one is refused with its rule
     values = list(value)
     if not values:
         raise ConfigError(f"{where} must have at least one value")

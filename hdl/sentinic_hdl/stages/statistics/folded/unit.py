@@ -11,6 +11,7 @@ from sentinic.abi.profiles import Profile
 from sentinic.abi.statistics import REVERSE, Event, ReportFlag
 from sentinic_hdl.meta import Crossing
 from sentinic_hdl.stages.statistics.folded.matcher import Load, Matcher
+from sentinic_hdl.stages.statistics.folded.overflow import Overflow
 from sentinic_hdl.stages.statistics.folded.table import FoldedTable, left_shape
 from sentinic_hdl.stages.statistics.types import BYTES_BITS, EPOCH_BITS, PACKETS_BITS, Sample, report_shape
 from sentinic_hdl.stages.statistics.unit import ENDURANCE
@@ -23,14 +24,6 @@ FLAG_BITS = max(ReportFlag).bit_length()
 class Thresholds(data.Struct):
     packets: PACKETS_BITS  # 0 for none
     bytes: BYTES_BITS
-
-
-class Lost(data.Struct):
-    """What a rule's reports that found no room would have said."""
-
-    packets: PACKETS_BITS
-    bytes: BYTES_BITS
-    generation: 32
 
 
 class FoldedUnit(wiring.Component):
@@ -55,6 +48,7 @@ class FoldedUnit(wiring.Component):
         like ``change`` and ``load_valid`` only while not ``busy``, and no sweep under way
     lossless: packets wait for room for reports, which then are never dropped into the overflow
     sweeping: a sweep is under way, or the table is being cleared
+    closing: what the rule that was forgotten last has left is not all on its way; no other may be
     busy: the packet has not been counted by all rules
     reports: groups for the host
     """
@@ -80,6 +74,7 @@ class FoldedUnit(wiring.Component):
                 "final": In(1),
                 "lossless": In(1),
                 "sweeping": Out(1),
+                "closing": Out(1),
                 "busy": Out(1),
                 "reports": Out(stream.Signature(report_shape(profile))),
             }
@@ -179,33 +174,21 @@ class FoldedUnit(wiring.Component):
             with m.If(table.swept):
                 m.d.sync += number.eq(number + 1)
             with m.Elif(table.idle & ((number == records) | ~table.live.any())):
-                m.d.sync += [running.eq(0), swept.eq(1)]
+                m.d.sync += running.eq(0)
+                m.d.comb += swept.eq(1)
 
     def _reports(self, m: Module, table: FoldedTable, room: Value, swept: Signal) -> None:
         rules = self._rules
         left = table.left.p
         layout = data.StructLayout({"left": left_shape(rules), "flags": FLAG_BITS, "generation": 32})
         m.submodules.queue = queue = SyncFIFO(width=layout.size, depth=QUEUE)
-        m.submodules.lost = memory = Memory(shape=Lost, depth=rules, init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
-        lost, which = Signal(rules), Signal(range(max(2, rules)))
-        for n in reversed(range(rules)):
-            with m.If(lost[n]):
-                m.d.comb += which.eq(n)
         rule = left.record.rule if rules > 1 else Const(0, 1)
-        # A cycle later, as a record's rule comes from block RAM.
-        losing, loss, loss_rule, had, entry = Signal(), Signal(Lost), Signal.like(which), Signal(Lost), Signal(layout)
-        with m.If(lost.bit_select(read.addr, 1)):
-            m.d.comb += had.eq(read.data)
         reasons, generations, fresh = Array(self._reasons), Array(self._stale), Array(self._fresh)
+        entry = Signal(layout)
         m.d.comb += [
             room.eq(queue.w_rdy),
-            read.addr.eq(Mux(losing, loss_rule, which)),
-            write.addr.eq(loss_rule),
-            write.data.packets.eq(had.packets + loss.packets),
-            write.data.bytes.eq(had.bytes + loss.bytes),
-            write.data.generation.eq(loss.generation),
-            write.en.eq(losing),
+            table.room.eq(queue.w_rdy | self.lossless),
+            table.left.ready.eq(queue.w_rdy | ~self.lossless),
             queue.w_data.eq(entry),
             entry.left.eq(left),
             entry.flags.eq(
@@ -214,39 +197,37 @@ class FoldedUnit(wiring.Component):
             ),
             entry.generation.eq(Mux(left.stale, generations[rule], fresh[rule])),
         ]
-        m.d.sync += [
-            losing.eq((table.left.valid & ~queue.w_rdy & ~self.lossless) | table.turned_away),
-            loss_rule.eq(rule),
-            loss.packets.eq(left.record.packets),
-            loss.bytes.eq(left.record.bytes),
-            loss.generation.eq(entry.generation),
+
+        m.submodules.overflow = overflow = Overflow(rules=rules)
+        m.d.comb += [
+            overflow.rule.eq(Mux(table.left.valid, rule, table.threshold_rule)),
+            overflow.closed.eq(left.stale & table.final.bit_select(rule, 1)),
+            overflow.lost.eq(table.left.valid & ~queue.w_rdy & ~self.lossless),
+            overflow.counts.packets.eq(left.record.packets),
+            overflow.counts.bytes.eq(left.record.bytes),
+            overflow.counts.generation.eq(entry.generation),
+            overflow.counted.eq(table.counted),
+            overflow.turned_away.eq(table.turned_away),
+            overflow.length.eq(table.length),
+            overflow.cumulative.eq(table.cumulative),
+            overflow.generations.eq(Cat(self._fresh)),
+            overflow.closes.eq(Mux(self.final, self.sweep, 0)),
+            self.closing.eq(overflow.closing),
+            overflow.tell.eq(swept),
+            overflow.stop.eq(self.sweep.any()),
         ]
-        with m.If(table.turned_away):
-            m.d.sync += [
-                loss_rule.eq(table.threshold_rule),
-                loss.packets.eq(1),
-                loss.bytes.eq(table.length),
-                loss.generation.eq(fresh[table.threshold_rule]),
-            ]
-        m.d.comb += table.room.eq(queue.w_rdy | self.lossless)
-        m.d.comb += table.left.ready.eq(queue.w_rdy | ~self.lossless)
-        with m.If(losing):
-            m.d.sync += lost.bit_select(loss_rule, 1).eq(1)
         with m.If(table.left.valid):
             m.d.comb += queue.w_en.eq(queue.w_rdy)
-        with m.Elif(swept & ~losing):
+        with m.Elif(overflow.telling):
             m.d.comb += [
-                entry.left.record.rule.eq(which),
-                entry.left.record.packets.eq(had.packets),
-                entry.left.record.bytes.eq(had.bytes),
+                queue.w_en.eq(queue.w_rdy),
+                overflow.told.eq(queue.w_rdy),
+                entry.left.record.rule.eq(overflow.o.rule),
+                entry.left.record.packets.eq(overflow.o.counts.packets),
+                entry.left.record.bytes.eq(overflow.o.counts.bytes),
                 entry.flags.eq(ReportFlag.OVERFLOW),
-                entry.generation.eq(had.generation),
+                entry.generation.eq(overflow.o.counts.generation),
             ]
-            with m.If(~lost.any()):
-                m.d.sync += swept.eq(0)
-            with m.Elif(queue.w_rdy):
-                m.d.comb += queue.w_en.eq(1)
-                m.d.sync += lost.bit_select(which, 1).eq(0)
 
         told, out = data.View(layout, queue.r_data), self.reports
         free = Signal()
