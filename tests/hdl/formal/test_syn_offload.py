@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -130,8 +131,18 @@ class AnyAttempts(wiring.Component):
         return m
 
 
-def conserving(dut, *, busy: Callable[[Bench], ValueLike]) -> Bench:
-    """Any one packet, known by its cell, and how many there are; ``busy``: the stage is at work."""
+class Tracked(NamedTuple):
+    """Any one packet, known by its cell, and how many there are."""
+
+    bench: Bench
+    cell: Signal
+    inside: Signal
+    copied: Signal  # it went on raw, and waits
+    packets: Signal
+
+
+def conserving(dut, *, busy: Callable[[Bench], ValueLike], folded: bool = False) -> Tracked:
+    """Each packet comes out once.  ``busy``: the stage is at work; ``folded``: on one packet at a time."""
     bench = Bench()
     m = bench.m
     bench.add("dut", dut, free=True)
@@ -177,12 +188,12 @@ def conserving(dut, *, busy: Callable[[Bench], ValueLike]) -> Bench:
     bench.check(moving | (packets == dut.holding))
     bench.check(dut.holding <= packets)
     given = goes & (dut.o.p.kind == Kind.REGENERATED)
-    bench.cover(given & (dut.o.p.cell == cell) & bench.past(given))
+    bench.cover(given & (dut.o.p.cell == cell) & (True if folded else bench.past(given)))
     bench.cover(goes & (dut.o.p.kind == Kind.VOID))
     bench.cover(given & (dut.o.p.cell == cell) & copied)
     bench.cover(goes & (dut.o.p.cell == cell) & dut.o.p.raw)
-    bench.cover(taken & bench.past(goes & (dut.o.p.kind == Kind.VOID)))
-    return bench
+    bench.cover(taken & (True if folded else bench.past(goes & (dut.o.p.kind == Kind.VOID))))
+    return Tracked(bench, cell, inside, copied, packets)
 
 
 def around(module) -> Bench:
@@ -196,7 +207,7 @@ def around(module) -> Bench:
         patch.object(module, "RECORDS", 2),
         patch.object(module, "ended_of", lambda *_: []),  # what records say is seen elsewhere
     ):
-        return conserving(module.SynOffload(TINY), busy=lambda bench: bench.inner("dut.inside") != 0)
+        return conserving(module.SynOffload(TINY), busy=lambda bench: bench.inner("dut.inside") != 0).bench
 
 
 def test_what_goes_into_the_stage_comes_out_once_for_so_many_cycles(tmp_path: Path) -> None:

@@ -211,10 +211,11 @@ class Bench:
     def __init__(
         self, *, seed: int = 1, idle: float = 0.0, busy: float = 0.0, profile: Profile = SMALL, timeout: int = TIMEOUT,
         wanted: bool = True, raw_wanted: bool = False, lossless: bool = True, busy_records: float | None = None,
-        folded: bool = False,
+        folded: bool = False, secret: int | None = None,
     ):  # fmt: skip
         self.stage = syn_offload(replace(profile, folded_syn_offload=folded))
         self.folded = folded
+        self.secret = self.random.getrandbits(320) if secret is None else secret
         self.frames: dict[int, bytes] = {}
         self.random = random.Random(seed)
         self.idle, self.busy, self.timeout = idle, busy, timeout
@@ -241,7 +242,7 @@ class Bench:
             while await self.read(ctx, "status"):
                 pass
             for n in range(10):
-                await self.write(ctx, f"hash_key{n}", self.random.getrandbits(32))
+                await self.write(ctx, f"hash_key{n}", self.secret >> 32 * n & 0xFFFF_FFFF)
             await self.write(ctx, "timeout_low", self.timeout)
             await self.write(ctx, "timeout_high", 0)
             await drive(ctx)

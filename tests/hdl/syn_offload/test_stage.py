@@ -90,6 +90,14 @@ def test_what_goes_in_comes_out_once_in_the_order_of_its_flow(
     check_conserved(run(segments, idle=idle, busy=busy, folded=folded), segments)
 
 
+@pytest.mark.parametrize("raw_wanted", [False, True])
+def test_attempts_that_all_have_one_hash_are_told_apart_by_what_the_store_holds(raw_wanted: bool) -> None:
+    segments = traffic(7, 200, 8)
+    bench = run(segments, profile=LARGE, folded=True, secret=0, raw_wanted=raw_wanted)
+    check_conserved(bench, segments)
+    assert {out.reason for out in bench.out} >= {Reason.ANSWERED, Reason.SUPERSEDED, Reason.EXPIRED, Reason.EVICTED}
+
+
 @both
 @pytest.mark.parametrize("idle", [0.0, 0.6])
 def test_with_room_for_all_attempts_their_fates_are_those_of_the_packets_times(folded: bool, idle: float) -> None:

@@ -167,8 +167,10 @@ class FoldedSynOffload(wiring.Component):
             m.d.sync += patience.eq(patience + 1)
 
         # --- The packet inside, or the sweep ---
-        meta, op = Signal(PacketMeta), Signal(Op)
-        index, fingerprint = Signal(index_bits), Signal(HASH_BITS - index_bits)
+        meta = Signal(PacketMeta)
+        op = Signal(Op)
+        set_index = Signal(index_bits)
+        fingerprint = Signal(HASH_BITS - index_bits)
         way, way_here = Signal(range(profile.syn_ways + 1)), Signal(range(profile.syn_ways))  # asked for, and here
         scanning, fetching = Signal(), Signal()
         hits, overs = Signal(profile.syn_ways), Signal(profile.syn_ways)
@@ -188,7 +190,7 @@ class FoldedSynOffload(wiring.Component):
         with m.Else():
             m.d.comb += [entered.retransmissions.eq(old.retransmissions + 1), entered.last.eq(op.now)]
         m.d.comb += [
-            read.addr.eq(Cat(Mux(scanning, way[: len(places.place)], places.place), index)),
+            read.addr.eq(Cat(Mux(scanning, way[: len(places.place)], places.place), set_index)),
             read.en.eq(scanning | fetching),
             way_here.eq(way - 1),
             places.hits.eq(hits),
@@ -199,9 +201,9 @@ class FoldedSynOffload(wiring.Component):
             places.give.eq(fate.give),
             places.remove.eq(fate.remove),
             expiry.insert.eq(decided & fate.insert),
-            expiry.index.eq(index),
+            expiry.index.eq(set_index),
             expiry.at.eq(op.now),
-            write.addr.eq(Cat(places.place, index)),
+            write.addr.eq(Cat(places.place, set_index)),
             write.data.eq(entered),
             write.en.eq(decided & (fate.insert | fate.absorb)),
         ]
@@ -209,7 +211,11 @@ class FoldedSynOffload(wiring.Component):
         # --- Out ---
         record, held, back = Signal(Record), Signal(held_shape(profile)), Signal(PacketMeta)
         reason = Signal(Reason)
-        giving, passing, offered, ending, moves = Signal(), Signal(), Signal(), Signal(), Signal()
+        offered = Signal()  # the meta, or,
+        giving = Signal()  # that of the SYN that was held
+        passing = Signal()  # and the meta behind it
+        ending = Signal()  # that SYN ends here, and is told of in a record
+        moves = Signal()
         m.d.comb += read_back(old, reader.headers, record, held)
         m.d.comb += restored(record, held, reason, back)
         m.d.comb += ended_of(record, held, reason, ended.entry)
@@ -244,14 +250,14 @@ class FoldedSynOffload(wiring.Component):
                     op.now.eq(Mux(sweep, expiry.sweep.now, arriving.info.timestamp)),
                 ]
                 with m.If(sweep):
-                    m.d.sync += index.eq(expiry.sweep.index)
+                    m.d.sync += set_index.eq(expiry.sweep.index)
                     m.next = "LOOK"
                 with m.Elif(self.i.valid & idle):
                     m.d.comb += taken.eq(1)
                     m.next = "PASS"
                 with m.Elif(seen & key_hash.done):
                     m.d.comb += taken.eq(1)
-                    m.d.sync += Cat(index, fingerprint).eq(key_hash.hash)
+                    m.d.sync += Cat(set_index, fingerprint).eq(key_hash.hash)
                     m.next = "LOOK"
                 with m.Elif(seen & quoting & ~was_read):
                     m.next = "MEASURE"
@@ -272,7 +278,7 @@ class FoldedSynOffload(wiring.Component):
                     m.next = "REST"
             # The records of the set, one after another.
             with m.State("LOOK"):
-                m.d.comb += [places.load.eq(1), places.index.eq(index), scanning.eq(1)]
+                m.d.comb += [places.load.eq(1), places.index.eq(set_index), scanning.eq(1)]
                 m.d.sync += [way.eq(1), op.horizon.eq(op.now - timeout)]
                 m.next = "SCAN"
             with m.State("SCAN"):
@@ -307,6 +313,11 @@ class FoldedSynOffload(wiring.Component):
                 with m.If(~reader.busy):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
+                m.d.sync += [
+                    passing.eq(~op.sweep & (~fate.insert | self.raw_wanted)),
+                    reason.eq(fate.reason),
+                    ending.eq(bank.control[1] & Cat(fate.reason == each for each in UNANSWERED).any()),
+                ]
                 with m.If(places.hit & places.held & ~forward & ~backward):
                     # Another 5-tuple with the same hash.
                     m.d.sync += hits.bit_select(places.place, 1).eq(0)
@@ -318,18 +329,13 @@ class FoldedSynOffload(wiring.Component):
                         m.next = "REST"
                     with m.If(fate.give):
                         m.next = "GIVE"
-                m.d.sync += [
-                    passing.eq(~op.sweep & (~fate.insert | self.raw_wanted)),
-                    reason.eq(fate.reason),
-                    ending.eq(bank.control[1] & Cat(fate.reason == each for each in UNANSWERED).any()),
-                ]
-                # What is held goes on raw where somebody wants that; what is held already does if the first did.
-                with m.If(fate.insert):
-                    m.d.sync += [meta.raw.eq(1), meta.shared.eq(1)]
-                with m.Elif(fate.absorb & old.shared):
-                    m.d.sync += meta.raw.eq(1)
-                with m.Elif(fate.absorb):
-                    m.d.sync += meta.kind.eq(Kind.VOID)
+                    # What is held goes on raw where somebody wants that; what is held already does if the first did.
+                    with m.If(fate.insert):
+                        m.d.sync += [meta.raw.eq(1), meta.shared.eq(1)]
+                    with m.Elif(fate.absorb & old.shared):
+                        m.d.sync += meta.raw.eq(1)
+                    with m.Elif(fate.absorb):
+                        m.d.sync += meta.kind.eq(Kind.VOID)
             with m.State("GIVE"):
                 m.d.comb += [offered.eq(1), giving.eq(1)]
                 with m.If(moves):
