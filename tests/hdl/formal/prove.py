@@ -82,6 +82,20 @@ def refute(bench: Bench, folder: Path, *, cycles: int, solver: str = "yices") ->
     raise Failed(f"all assertions hold for {cycles} cycles")
 
 
+def refute_step(bench: Bench, folder: Path, *, k: int = 2, solver: str = "yices") -> str:
+    """Check that induction does not get through, for what :func:`refute` would take too many cycles for.
+
+    Raises :class:`Failed` when it does.
+    """
+    try:
+        _run(bench, folder, {"prove": k}, solver)
+    except Failed as failure:
+        if failure.args[1:] and failure.args[1] in ("FAIL", "UNKNOWN"):
+            return str(failure)
+        raise
+    raise Failed(f"all assertions hold, by {k}-induction")
+
+
 def mutant(module: str, before: str, after: str) -> Any:
     """The module of this name as it would be with ``before``, which it has once, replaced by ``after``."""
     path = importlib.import_module(module).__file__
