@@ -215,9 +215,9 @@ class Bench:
     ):  # fmt: skip
         self.stage = syn_offload(replace(profile, folded_syn_offload=folded))
         self.folded = folded
-        self.secret = self.random.getrandbits(320) if secret is None else secret
         self.frames: dict[int, bytes] = {}
         self.random = random.Random(seed)
+        self.secret = self.random.getrandbits(320) if secret is None else secret
         self.idle, self.busy, self.timeout = idle, busy, timeout
         self.out: list[Out] = []
         self.sent: dict[int, int] = {}

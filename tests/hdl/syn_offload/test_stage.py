@@ -86,13 +86,13 @@ def check_conserved(bench: Bench, segments: list[Segment]) -> None:
 def test_what_goes_in_comes_out_once_in_the_order_of_its_flow(
     folded: bool, idle: float, busy: float, hosts: int
 ) -> None:
-    segments = traffic(hosts, 300, hosts)
+    segments = traffic(hosts, 100 if folded else 300, hosts)
     check_conserved(run(segments, idle=idle, busy=busy, folded=folded), segments)
 
 
 @pytest.mark.parametrize("raw_wanted", [False, True])
 def test_attempts_that_all_have_one_hash_are_told_apart_by_what_the_store_holds(raw_wanted: bool) -> None:
-    segments = traffic(7, 200, 8)
+    segments = traffic(7, 150, 8)
     bench = run(segments, profile=LARGE, folded=True, secret=0, raw_wanted=raw_wanted)
     check_conserved(bench, segments)
     assert {out.reason for out in bench.out} >= {Reason.ANSWERED, Reason.SUPERSEDED, Reason.EXPIRED, Reason.EVICTED}
@@ -131,7 +131,7 @@ def raw(out: Sequence[Out]) -> list[Out]:
 def test_where_nothing_may_be_lost_raw_is_all_that_came_as_it_came(
     folded: bool, idle: float, busy: float, control: int
 ) -> None:
-    segments = traffic(3, 300, 12)
+    segments = traffic(3, 100 if folded else 300, 12)
     bench = run(segments, control, idle=idle, busy=busy, raw_wanted=True, folded=folded)
     assert [out.values | {"raw": 0, "shared": 0} for out in raw(bench.out)] == [meta_of(item) for item in segments]
     held = [out.name for out in bench.out if out.extra]
