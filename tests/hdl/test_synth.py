@@ -9,7 +9,17 @@ from sentinic.abi.profiles import PROFILES
 from sentinic.errors import BuildError
 from sentinic_hdl import emit
 from sentinic_hdl.card import Card
-from sentinic_hdl.synth import YOSYS, Figures, count, count_blocks, outside_block_ram, place_memories, run, show
+from sentinic_hdl.synth import (
+    YOSYS,
+    Figures,
+    count,
+    count_blocks,
+    outside_block_ram,
+    place_memories,
+    run,
+    show,
+    without,
+)
 
 CELLS = {"LUT4": ("luts", 1), "CCU2C": ("luts", 2), "FF": ("flip_flops", 1)}
 
@@ -96,6 +106,17 @@ def test_a_tool_that_fails_is_quoted_with_its_last_lines_and_one_that_is_missing
         run(["/bin/sh", "-c", "echo some reason; exit 3"], tmp_path / "tool.log")
     with pytest.raises(BuildError, match="synthesis needs no-such-tool"):
         run(["no-such-tool"], tmp_path / "tool.log")
+
+
+def test_a_profile_without_a_stage_builds_without_it_and_says_so() -> None:
+    left = without(PROFILES["board"], ["syn_offload"])
+    assert (left.name, left.stages, left.attempts) == ("board-without-syn_offload", ("statistics", "passthrough"), 0)
+    assert "stage_syn_offload" not in emit.to_rtlil(Card(left), "card")
+    assert without(PROFILES["board"], []) == PROFILES["board"]
+    with pytest.raises(
+        BuildError, match="--without syn_offload: board-without-syn_offload has the stages statistics, pass"
+    ):
+        without(left, ["syn_offload"])
 
 
 def test_the_table_has_a_line_a_block_the_largest_first_and_the_clock() -> None:

@@ -26,6 +26,11 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--profile", choices=list(PROFILES), default="board", help="(default: %(default)s)")
     parser.add_argument("--board", metavar="NAME", default="ecpix5", help="ECP5-85 board (default: %(default)s)")
+    stages = sorted({stage for profile in PROFILES.values() for stage in profile.stages})
+    parser.add_argument(
+        "--without", metavar="STAGE", choices=stages, action="append", default=[],
+        help=f"leave a stage out: {', '.join(stages)}; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--out", metavar="DIR", type=path_of, default=Path("build/synth"), help="(default: %(default)s)"
     )
@@ -48,6 +53,7 @@ def _rtl(options: argparse.Namespace) -> int:
 def _synth(options: argparse.Namespace) -> int:
     synth = _module("sentinic_hdl.synth", "hdl,synth")
     arguments = ["--profile", options.profile, "--board", options.board, "--out", str(options.out)]
+    arguments += [item for stage in options.without for item in ("--without", stage)]
     return int(synth.main(arguments) or 0)
 
 

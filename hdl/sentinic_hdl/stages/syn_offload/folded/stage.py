@@ -58,8 +58,9 @@ class FoldedSynOffload(wiring.Component):
     ICMP error quotes.  A SYN that is not held any more has no cell: a packet of another 5-tuple with the same hash is
     taken to be of this one, which lets a SYN pass that could be held, and does no more.
 
-    A packet without TCP takes three cycles, one with it 12, and some 12 more if a held SYN has to be read; sweeps go
-    between packets.  Every SYN that is held can go on raw as well.
+    A packet without TCP takes three cycles; one with it 13 at the least, for its hash, while the one before is looked
+    up in nine; a held SYN that has to be read takes some ten more.  Sweeps go between packets.  Every SYN that is held
+    can go on raw as well.
 
     Members as there, but for ``quotes``, and
 
@@ -111,7 +112,8 @@ class FoldedSynOffload(wiring.Component):
         old = Signal(kept)  # of the record that was looked at last
 
         timeout = Cat(bank.timeout_low, bank.timeout_high)
-        idle, resting = Signal(), Signal()
+        idle = Signal()  # all packets pass
+        resting = Signal()  # none is inside, nor a sweep
         m.d.comb += [
             bank.shape.eq(ceil_log2(profile.syn_attempts) | profile.syn_ways << 8 | profile.cell_bytes << 16),
             bank.status.eq(Cat(places.clearing, expiry.flushing, ended.reporting)),
