@@ -121,8 +121,9 @@ def check_what_is_missing(summary: dict[str, Any], before: Counter, after: Count
     ends = ("answered", "refused", "unreachable", "interrupted", "superseded", "expired", "evicted")
     assert told["attempts"] == sum(told[name] for name in ends)
     assert told["unreported"] == 0
-    # The secret of the hash is another one in each run: five attempts may meet in a set.
-    too_many = max(0, told["attempts"] - PROFILES[summary["profile"]].attempts)
+    # The secret of the hash is another one in each run: five attempts may meet in a set, and a few sets be never full.
+    capacity = PROFILES[summary["profile"]].attempts
+    too_many = told["attempts"] - capacity * 9 // 10 if told["attempts"] > capacity else 0
     assert told["evicted"] <= max(4, told["attempts"] // 100) + too_many
     assert summary["conservation"]["holds"]
 

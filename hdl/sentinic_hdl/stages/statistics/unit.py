@@ -303,7 +303,8 @@ class Unit(wiring.Component):
         ``report``, if ``self._untold``.
         """
         rules, outcome = self._rules, table.o
-        packets, octets = (Signal(data.ArrayLayout(width, rules + 1)) for width in (PACKETS_BITS, BYTES_BITS))
+        packets = [Signal(PACKETS_BITS, name=f"packets{n}") for n in range(rules + 1)]
+        octets = [Signal(BYTES_BITS, name=f"octets{n}") for n in range(rules + 1)]
         short = Signal(rules + 1)  # to be told: groups fall short of it
         closed, closed_generation, closed_cumulative = Signal(range(max(2, rules))), Signal(32), Signal()
         which = Signal(range(rules + 1))
@@ -312,8 +313,8 @@ class Unit(wiring.Component):
             report.rule.eq(Mux(which == rules, closed, which)),
             report.flags.eq(ReportFlag.OVERFLOW),
             report.generation.eq(Array([*self._fresh, closed_generation])[which]),
-            report.packets.eq(packets[which]),
-            report.bytes.eq(octets[which]),
+            report.packets.eq(Array(packets)[which]),
+            report.bytes.eq(Array(octets)[which]),
         ]
         rule = outcome.record.rule if rules > 1 else Const(0, 1)
         of_closed = outcome.stale & table.final.bit_select(rule, 1)
