@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from sentinic.abi.profiles import Profile
@@ -13,14 +13,12 @@ from sentinic.abi.syn_offload import UNANSWERED, Reason
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.meta import PacketMeta, Quote
-from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.syn_offload.clock import PacketClock
 from sentinic_hdl.stages.syn_offload.expiry import Expiry
 from sentinic_hdl.stages.syn_offload.records import Records
 from sentinic_hdl.stages.syn_offload.table import LATENCY, Attempts
 from sentinic_hdl.stages.syn_offload.types import (
-    AttemptEvents,
-    Ended,
+    SECRET_WORDS,
     Record,
     ended_of,
     held_of,
@@ -30,6 +28,7 @@ from sentinic_hdl.stages.syn_offload.types import (
     op_of,
     restored,
     secret_bits,
+    stage_members,
 )
 
 #: Packets and sweeps inside: more than there are cycles from entry to exit.
@@ -79,22 +78,11 @@ class SynOffload(wiring.Component):
     """
 
     def __init__(self, profile: Profile):
-        if profile.syn_attempts < profile.syn_ways:
-            raise ValueError(f"syn_attempts must be at least syn_ways {profile.syn_ways}, not {profile.syn_attempts}")
         self._profile = profile
         super().__init__(
             {
-                **StageSignature().members,
-                "time": In(64),
-                "lossless": In(1),
+                **stage_members(profile),
                 "quotes": In(stream.Signature(Quote)),
-                "records": Out(stream.Signature(Ended)),
-                "wanted": In(1),
-                "raw_wanted": In(1),
-                "reporting": In(1),
-                "hurry": Out(1),
-                "holding": Out(range(profile.syn_attempts + 1)),
-                "attempts": Out(AttemptEvents),
             }
         )
 
@@ -117,7 +105,7 @@ class SynOffload(wiring.Component):
             bank.shape.eq(ceil_log2(profile.syn_attempts) | profile.syn_ways << 8 | profile.cell_bytes << 16),
             bank.status.eq(Cat(table.clearing, expiry.flushing, reporting)),
             bank.holding.eq(table.holding),
-            table.secret.eq(Cat(getattr(bank, f"hash_key{n}") for n in range(10))[: secret_bits(sets)]),
+            table.secret.eq(Cat(getattr(bank, f"hash_key{n}") for n in range(SECRET_WORDS))[: secret_bits(sets)]),
             table.timeout.eq(timeout),
             expiry.timeout.eq(timeout),
             expiry.insert.eq(table.inserted),

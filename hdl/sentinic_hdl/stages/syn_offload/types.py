@@ -1,17 +1,20 @@
 """What travels inside SYN offload, and how a held SYN's meta is kept in two parts and put together again."""
 
 from amaranth.hdl import Cat, Const, Mux, Signal, Value
-from amaranth.lib import data, wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, exact_log2
 
 from sentinic.abi.profiles import Profile
 from sentinic.abi.syn_offload import MAX_RETRANSMISSIONS
 from sentinic.abi.verdicts import Checksum, Fragment, Kind, ParseError, Protocol, Verdict
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, cell_shape
+from sentinic_hdl.stages.base import StageSignature
 
 IPV4_ETHERTYPE, IPV6_ETHERTYPE, TCP_PROTOCOL = 0x0800, 0x86DD, 6
 ETHERNET_BYTES, VLAN_BYTES = 14, 4
+#: Registers of secret that the driver sets.
+SECRET_WORDS = 10
 COUNT_BITS = bits_for(MAX_RETRANSMISSIONS)
 #: IP lengths of SYNs that can be held.
 IP_LENGTH_BITS = 8
@@ -109,6 +112,24 @@ class OpSignature(wiring.Signature):
     def load(self, op: data.View, port) -> list:
         """Statements that make ``op`` what ``port`` says."""
         return [op[name].eq(getattr(port, name)) for name in self.members]
+
+
+def stage_members(profile: Profile) -> dict[str, wiring.Member]:
+    """The stage's members in either schedule.  Raises ValueError for a profile without room for a set."""
+    if profile.syn_attempts < profile.syn_ways:
+        raise ValueError(f"syn_attempts must be at least syn_ways {profile.syn_ways}, not {profile.syn_attempts}")
+    return {
+        **StageSignature().members,
+        "time": In(64),
+        "lossless": In(1),
+        "records": Out(stream.Signature(Ended)),
+        "wanted": In(1),
+        "raw_wanted": In(1),
+        "reporting": In(1),
+        "hurry": Out(1),
+        "holding": Out(range(profile.syn_attempts + 1)),
+        "attempts": Out(AttemptEvents),
+    }
 
 
 def outcome_shape(slots: int) -> data.StructLayout:

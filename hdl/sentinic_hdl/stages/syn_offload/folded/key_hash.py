@@ -8,8 +8,6 @@ from sentinic_hdl.stages.syn_offload.types import KEY_BITS, End
 
 WORD_BITS = 32
 _WORDS = -(-KEY_BITS // WORD_BITS)
-#: Cycles from ``valid`` to ``done``.
-HASH_CYCLES = _WORDS + 1
 
 
 class KeyHash(wiring.Component):
@@ -24,7 +22,7 @@ class KeyHash(wiring.Component):
     valid, source, destination, ipv6: a packet's; they stay until ``done``
     secret: key of the hash
     restart: forget what there is of a hash, there is another packet
-    done, hash: it is there, ``HASH_CYCLES`` after ``valid``, until ``restart``
+    done, hash: it is there, a cycle a word after ``valid`` and one more, until ``restart``
     """
 
     def __init__(self, *, bits: int):
@@ -71,4 +69,4 @@ class KeyHash(wiring.Component):
         return m
 
 
-__all__ = ["HASH_CYCLES", "KeyHash"]
+__all__ = ["KeyHash"]

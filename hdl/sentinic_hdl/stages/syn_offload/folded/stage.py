@@ -12,7 +12,6 @@ from sentinic.abi.syn_offload import UNANSWERED, Reason
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.csr.bank import RegisterBank
 from sentinic_hdl.meta import PacketMeta
-from sentinic_hdl.stages.base import StageSignature
 from sentinic_hdl.stages.syn_offload.clock import PacketClock
 from sentinic_hdl.stages.syn_offload.expiry import Expiry
 from sentinic_hdl.stages.syn_offload.fate import Fate
@@ -21,7 +20,6 @@ from sentinic_hdl.stages.syn_offload.folded.places import Places
 from sentinic_hdl.stages.syn_offload.folded.reader import HeaderReader, Job
 from sentinic_hdl.stages.syn_offload.folded.types import (
     HASH_BITS,
-    SECRET_WORDS,
     Op,
     enter,
     is_holdable,
@@ -33,14 +31,14 @@ from sentinic_hdl.stages.syn_offload.folded.types import (
 )
 from sentinic_hdl.stages.syn_offload.records import Records
 from sentinic_hdl.stages.syn_offload.types import (
-    AttemptEvents,
+    SECRET_WORDS,
     End,
-    Ended,
     Record,
     ended_of,
     held_shape,
     is_tcp,
     restored,
+    stage_members,
 )
 from sentinic_hdl.store import read_shape
 
@@ -68,23 +66,12 @@ class FoldedSynOffload(wiring.Component):
     """
 
     def __init__(self, profile: Profile):
-        if profile.syn_attempts < profile.syn_ways:
-            raise ValueError(f"syn_attempts must be at least syn_ways {profile.syn_ways}, not {profile.syn_attempts}")
         self._profile = profile
         super().__init__(
             {
-                **StageSignature().members,
-                "time": In(64),
-                "lossless": In(1),
+                **stage_members(profile),
                 "peek": Out(stream.Signature(read_shape(profile))),
                 "peeked": In(stream.Signature(profile.data_width)),
-                "records": Out(stream.Signature(Ended)),
-                "wanted": In(1),
-                "raw_wanted": In(1),
-                "reporting": In(1),
-                "hurry": Out(1),
-                "holding": Out(range(profile.syn_attempts + 1)),
-                "attempts": Out(AttemptEvents),
             }
         )
 

@@ -10,11 +10,9 @@ from sentinic_hdl.meta import PacketMeta, cell_shape
 from sentinic_hdl.parser.layout import ETHERNET_BYTES, WINDOW_WORDS
 from sentinic_hdl.parser.quote import ICMP_ERRORS, ICMPV6_ERRORS, QUOTE_BYTES, QUOTE_HEADER_WORDS
 from sentinic_hdl.stages.syn_offload.folded.reader import TCP_BYTES
-from sentinic_hdl.stages.syn_offload.types import COUNT_BITS, KEY_BITS, VLAN_BYTES, End
+from sentinic_hdl.stages.syn_offload.types import COUNT_BITS, KEY_BITS, SECRET_WORDS, VLAN_BYTES, End
 from sentinic_hdl.stages.syn_offload.types import is_holdable as is_nothing_but_a_syn
 
-#: Registers of secret that the driver sets.
-SECRET_WORDS = 10
 #: Bits of hash that so much secret is enough for: a set's number, and the fingerprint.
 HASH_BITS = 32 * SECRET_WORDS - KEY_BITS
 
