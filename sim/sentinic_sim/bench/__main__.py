@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         for profile in PROFILES.values():
             frames = options.frames if profile.name == "wide" else options.frames // 10
             card.card_figures(table, profile, frames)
-            statistics.statistics_figures(table, profile, options.frames // 10)
+            statistics.statistics_figures(table, profile, frames)
             syn_offload.syn_offload_figures(table, profile, frames)
 
     def flows() -> None:
