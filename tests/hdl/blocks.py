@@ -40,7 +40,13 @@ BLOCKS = Design(
 
 def small(profile: Profile) -> Profile:
     """``profile`` with a port's buffer and a store that a few long frames fill."""
-    return replace(profile, port_fifo_bytes=16384, store_cells=96, syn_attempts=min(profile.syn_attempts, 8))
+    return replace(
+        profile,
+        port_fifo_bytes=16384,
+        port_frames=profile.port_frames // 2,
+        store_cells=96,
+        syn_attempts=min(profile.syn_attempts, 8),
+    )
 
 
 def outward(signature: wiring.Signature, outer, inner) -> list[Statement]:

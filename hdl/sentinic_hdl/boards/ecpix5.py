@@ -4,7 +4,7 @@ This top is for building and timing the core, not for traffic: a shift register 
 folded into one LED.  Nothing of the core can be optimised away, and a pin is never further than one register.
 """
 
-from amaranth.hdl import Cat, ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal, Value
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -78,7 +78,7 @@ class Top(wiring.Component):
         if divider * self._profile.clock_hz != 500_000_000:
             raise ValueError(f"clock_hz must divide 500 MHz, not {self._profile.clock_hz}")
         locked = Signal()
-        m.domains.sync = ClockDomain()
+        m.domains.sync = ClockDomain(reset_less=True)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI="100",
@@ -96,10 +96,13 @@ class Top(wiring.Component):
             i_RST=0,
             i_STDBY=0,
         )
-        reset = Signal(2, init=3, reset_less=True)
-        m.d.sync += reset.eq(Cat(~locked, reset[0]))
-        # A net of the clock tree carries the reset: as an ordinary one it would run through every tile.
-        m.submodules.tree = Instance("DCCA", i_CLKI=reset[1], i_CE=1, o_CLKO=ResetSignal())
+        # The chip's own net (SGSR) sets every flip-flop to its first value, but those that drive it.  As an ordinary
+        # signal, or one of the clock tree, the reset would be wired to each of them, and those with and without it
+        # could not be in one tile.
+        half, running = Signal(), Signal()
+        for name, before, after in (("half", locked, half), ("running", half, running)):
+            m.submodules[name] = Instance("FD1S3AX", p_GSR="DISABLED", i_CK=ClockSignal(), i_D=before, o_Q=after)
+        m.submodules.reset = Instance("SGSR", i_CLK=ClockSignal(), i_GSR=running)
         m.submodules.harness = harness = Harness(self._profile)
         m.d.comb += [harness.i.eq(self.button), self.led.eq(harness.o)]
         return m

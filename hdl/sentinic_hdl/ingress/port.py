@@ -55,6 +55,7 @@ class IngressPort(wiring.Component):
         self._profile = profile
         self._port = port
         self._depth = depth
+        self._frames = profile.port_frames
         super().__init__(
             {
                 "mac": In(AxiStream(profile.data_width)),
@@ -73,7 +74,7 @@ class IngressPort(wiring.Component):
         m.submodules.memory = memory = Memory(shape=self._profile.data_width, depth=self._depth, init=[])
         w_port = memory.write_port()
         r_port = memory.read_port()
-        m.submodules.infos = infos = SyncFIFOBuffered(width=FrameInfo.as_shape().size, depth=self._depth // 2)
+        m.submodules.infos = infos = SyncFIFOBuffered(width=FrameInfo.as_shape().size, depth=self._frames)
 
         # Pointers carry one bit more than the address, so that full and empty differ.
         written = Signal(address_bits + 1)
@@ -102,7 +103,7 @@ class IngressPort(wiring.Component):
         m.d.comb += used.eq(written - read)
         m.d.sync += self.mac.tready.eq(
             self.enable
-            & (~self.pause | ((used < self._depth - _SKID_BEATS) & (infos.w_level < self._depth // 2 - _SKID_BEATS)))
+            & (~self.pause | ((used < self._depth - _SKID_BEATS) & (infos.w_level < self._frames - _SKID_BEATS)))
         )
 
         # Second stage: store, then commit or roll back.

@@ -1,6 +1,9 @@
 """The words of a tag and of a descriptor, from a packet's meta; layouts come from the ABI."""
 
-from amaranth.hdl import Cat, Const, Mux, Signal, Value
+from typing import NamedTuple
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.utils import bits_for
 
 from sentinic.abi import tag as abi_tag
 from sentinic.abi.descriptor import DESCRIPTOR, HEADROOM, PLAIN_TAG_WORDS
@@ -11,6 +14,7 @@ from sentinic.abi.verdicts import Kind, Verdict
 TAGGED_WORDS = HEADROOM // 4 + 3 + 2
 _HEADROOM_WORDS = HEADROOM // 4
 _LINK_WORDS = 3
+_SPARE: list[Value] = [Const(0, 32)] * (abi_tag.CROSSING.words - abi_tag.LOSS.words)
 
 
 def swap_bytes(value: Value) -> Value:
@@ -123,11 +127,19 @@ def tag_words(copy):
     return length, [length.eq(Mux(is_report(copy), 0, whole))]
 
 
-def slot_words(copy, length: Value) -> list[Value]:
-    """The first words of a slot, in memory order: addresses, VLAN tags and tag, ending before the original EtherType.
+class _Parts(NamedTuple):
+    """What a slot may begin with, in memory order; each a list of words."""
 
-    Word ``w`` is meant only from ``16 - length`` on, and below ``19 + vlan_count``.
-    """
+    link: list[Value]
+    vlans: list[Value]
+    header: list[Value]
+    loss: list[Value]  # there when something was lost, and nothing else is to be told
+    more: list[Value]  # there when there is a crossing or an attempt
+    tcp: list[Value]  # there when the parser has its header
+    fixed: list[Value]
+
+
+def _parts(copy, length: Value) -> _Parts:
     meta, headers = copy.meta, copy.meta.headers
     packet = _tlv(
         abi_tag.PACKET,
@@ -165,7 +177,6 @@ def slot_words(copy, length: Value) -> list[Value]:
             "acknowledgment": headers.tcp_acknowledgment,
         },
     )
-    loss = _tlv(abi_tag.LOSS, {"lost": copy.lost})
     crossing = _tlv(
         abi_tag.CROSSING,
         {"flags": meta.crossing.of_bytes, "rules": meta.crossing.rules, "value": meta.crossing.value},
@@ -174,17 +185,35 @@ def slot_words(copy, length: Value) -> list[Value]:
         abi_tag.ATTEMPT,
         {"reason": meta.reason, "retransmissions": meta.crossing.rules, "last": meta.crossing.value},
     )
-    more = [Mux(is_regenerated(meta), one, other) for one, other in zip(attempt, crossing, strict=True)]
-    optional = {"nothing": [], "loss": loss, "more": more}
-    header = swap_bytes(Cat(length, Const(abi_tag.TAG_VERSION, 8), Const(abi_tag.TAG_ETHERTYPE, 16)))
-    link = _words(meta.link)
-    vlans = [swap_bytes(headers.vlan0), swap_bytes(headers.vlan1)]
+    return _Parts(
+        link=_words(meta.link),
+        vlans=[swap_bytes(headers.vlan0), swap_bytes(headers.vlan1)],
+        header=[swap_bytes(Cat(length, Const(abi_tag.TAG_VERSION, 8), Const(abi_tag.TAG_ETHERTYPE, 16)))],
+        loss=_tlv(abi_tag.LOSS, {"lost": copy.lost}),
+        more=[Mux(is_regenerated(meta), one, other) for one, other in zip(attempt, crossing, strict=True)],
+        tcp=tcp,
+        fixed=[*located, *packet],
+    )
+
+
+def slot_words(copy, length: Value) -> list[Value]:
+    """The first words of a slot, in memory order: addresses, VLAN tags and tag, ending before the original EtherType.
+
+    Word ``w`` is meant only from ``16 - length`` on, and below ``19 + vlan_count``.
+    """
+    headers, parts = copy.meta.headers, _parts(copy, length)
+    optional = {"nothing": [], "loss": parts.loss, "more": parts.more}
 
     # What stands before the fixed TLVs, for each combination of VLAN tags and optional TLVs.
     def prefix(vlan_count: int, news: str, with_tcp: bool) -> list[Value]:
-        return [*link, *vlans[:vlan_count], header, *optional[news], *(tcp if with_tcp else [])]
+        return [
+            *parts.link,
+            *parts.vlans[:vlan_count],
+            *parts.header,
+            *optional[news],
+            *(parts.tcp if with_tcp else []),
+        ]
 
-    fixed = [*located, *packet]
     words: list[Value] = []
     for w in range(TAGGED_WORDS):
         by_vlan = []
@@ -193,13 +222,40 @@ def slot_words(copy, length: Value) -> list[Value]:
             for news in optional:
                 by_tcp = []
                 for with_tcp in (False, True):
-                    sequence = prefix(vlan_count, news, with_tcp) + fixed
+                    sequence = prefix(vlan_count, news, with_tcp) + parts.fixed
                     position = w - (_HEADROOM_WORDS + _LINK_WORDS + vlan_count - len(sequence))
                     by_tcp.append(sequence[position] if 0 <= position < len(sequence) else Const(0, 32))
                 cases[news] = Mux(headers.has_tcp, by_tcp[1], by_tcp[0])
             by_vlan.append(Mux(tells_more(copy), cases["more"], Mux(copy.lost.any(), cases["loss"], cases["nothing"])))
         words.append(Mux(headers.vlan_count[1], by_vlan[2], Mux(headers.vlan_count[0], by_vlan[1], by_vlan[0])))
     return words
+
+
+def slot_choices(copy, length: Value) -> list[Value]:
+    """All words that may be among ``slot_words``, the last one first: each of these is one of them, or 0."""
+    parts = _parts(copy, length)
+    news = [Mux(tells_more(copy), one, other) for one, other in zip(parts.more, parts.loss + _SPARE, strict=True)]
+    return [*parts.link, *parts.vlans, *parts.header, *news, *parts.tcp, *parts.fixed][::-1]
+
+
+def slot_choice(m: Module, copy, place: Value) -> Value:
+    """Which of the ``slot_choices`` is the word at ``place``, a bit for each; none before the addresses.
+
+    It is counted from the end, passing over what is not there.
+    """
+    headers = copy.meta.headers
+    fixed, tcp, more, vlans = abi_tag.HEADERS.words + abi_tag.PACKET.words, abi_tag.TCP.words, abi_tag.CROSSING.words, 2
+    told = Mux(tells_more(copy), more, Mux(copy.lost.any(), abi_tag.LOSS.words, 0))
+    count = fixed + tcp + more + 1 + vlans + _LINK_WORDS
+    shape = bits_for(_HEADROOM_WORDS + _LINK_WORDS + vlans + count)
+    back, past_tcp, past_news, found = (Signal(shape) for _ in range(4))
+    m.d.comb += [
+        back.eq(_HEADROOM_WORDS + _LINK_WORDS - 1 + headers.vlan_count - place),
+        past_tcp.eq(back + Mux((back >= fixed) & ~headers.has_tcp, tcp, 0)),
+        past_news.eq(past_tcp + Mux(past_tcp >= fixed + tcp, more - told, 0)),
+        found.eq(past_news + Mux(past_news >= fixed + tcp + more + 1, vlans - headers.vlan_count, 0)),
+    ]
+    return Cat(found == n for n in range(count))
 
 
 def descriptor_bits(copy, length: Value) -> Value:

@@ -1,5 +1,8 @@
 """The DMA writer: a copy's bytes into its slot, then, once memory has confirmed them, its descriptor."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
@@ -87,8 +90,11 @@ class Writer(wiring.Component):
         descriptor_beats = DESCRIPTOR.size // beat_bytes
 
         ticket = data.StructLayout({"ring": ring_bits, "last": 1, "extra": 1, "report": 1, "captured": LENGTH_BITS})
-        pending_shape = data.StructLayout({"descriptor": 8 * DESCRIPTOR.size, "bare": 1, "ticket": ticket})
+        pending_shape = data.StructLayout({"bare": 1, "ticket": ticket})
         m.submodules.pending = pending = SyncFIFOBuffered(width=pending_shape.size, depth=PENDING)
+        m.submodules.descriptors = descriptors = SyncFIFOBuffered(
+            width=profile.data_width, depth=PENDING * descriptor_beats
+        )
         m.submodules.asks = asks = SyncFIFO(width=ask_shape(profile).size, depth=ASKS)
         ask = Signal(ask_shape(profile))
         # An extra copy ends nothing: the packet comes again later, or is given back when the extra copies are read.
@@ -101,7 +107,7 @@ class Writer(wiring.Component):
             last.eq(self.i.p.last & ~extra),
         ]
 
-        # --- Compose: the words of tag and descriptor, in registers, after the store was asked for the body. ---
+        # --- Compose: what is sent of a copy, after the store was asked for the body. ---
         # What enables so many registers is known a cycle ahead: the store is asked while the packet before is still
         # being sent, and a packet is composed when that one is gone.  Its descriptor goes on at once, to wait for the
         # answer to its bytes; a copy that is a descriptor alone is done with that.
@@ -110,20 +116,19 @@ class Writer(wiring.Component):
         composed_extra = Signal()
         compose_now = Signal()
         pass_now = Signal()
+        begun = Signal()  # with the copy at the door
         room = Signal()  # for a descriptor, and another in the cycle before
         composed_next = Signal()  # the sequencer takes what is composed
         length, length_statement = compose.tag_words(self.i.p)
         m.d.comb += length_statement
-        words = [Signal(32, name=f"word{n}") for n in range(compose.TAGGED_WORDS)]
         packet_address = Signal(64)
         first_beat = Signal(range(HEADROOM // beat_bytes + 1))
         end = Signal(LENGTH_BITS + 1)  # bytes from the slot's start to the frame's end
         tag_end = Signal(range(compose.TAGGED_WORDS + 1))
         base = Array([self.rings[n].data_base for n in range(profile.rings)])[self.i.p.ring]
         m.d.comb += [
-            compose_now.eq(asked & ~composed & room),
-            pass_now.eq(self.i.valid & self.i.p.bare & room & asks.w_rdy),
-            self.i.ready.eq(compose_now | pass_now),
+            compose_now.eq(asked & ~begun & ~composed & room),
+            pass_now.eq(self.i.valid & ~begun & self.i.p.bare & room & asks.w_rdy),
             # Nothing is read for a descriptor alone, but the store releases the packet only behind what is.
             asks.w_en.eq(Mux(self.i.p.bare, pass_now & last, self.i.valid & ~asked)),
             ask.report.eq(report),
@@ -138,31 +143,29 @@ class Writer(wiring.Component):
         ]
         with m.If(composed_next):
             m.d.sync += composed.eq(0)
-        with m.If(asks.w_en & asks.w_rdy & ~self.i.p.bare):
+        with m.If(self.i.ready):
+            m.d.sync += asked.eq(0)
+        with m.Elif(asks.w_en & asks.w_rdy & ~self.i.p.bare):
             m.d.sync += asked.eq(1)
         with m.If(compose_now):
             m.d.sync += [
-                asked.eq(0),
                 composed.eq(1),
                 composed_extra.eq(extra),
-                *(word.eq(value) for word, value in zip(words, compose.slot_words(self.i.p, length), strict=True)),
                 packet_address.eq(base + Cat(Const(0, 6), self.i.p.slot)),
                 first_beat.eq((HEADROOM // 4 - length) >> ceil_log2(beat_words)),
                 end.eq(self.i.p.captured + HEADROOM),
                 # A report's own words begin where a packet's tag would end.
                 tag_end.eq(HEADROOM // 4 + Mux(report, 0, 3 + self.i.p.meta.headers.vlan_count)),
             ]
-        pending_entry = Signal(pending_shape)
+        entry = Signal(pending_shape)
         m.d.comb += [
-            pending_entry.descriptor.eq(compose.descriptor_bits(self.i.p, length)),
-            pending_entry.bare.eq(self.i.p.bare),
-            pending_entry.ticket.ring.eq(self.i.p.ring),
-            pending_entry.ticket.last.eq(last),
-            pending_entry.ticket.extra.eq(extra),
-            pending_entry.ticket.report.eq(report),
-            pending_entry.ticket.captured.eq(self.i.p.captured),
-            pending.w_data.eq(pending_entry),
-            pending.w_en.eq(compose_now | pass_now),
+            entry.bare.eq(self.i.p.bare),
+            entry.ticket.ring.eq(self.i.p.ring),
+            entry.ticket.last.eq(last),
+            entry.ticket.extra.eq(extra),
+            entry.ticket.report.eq(report),
+            entry.ticket.captured.eq(self.i.p.captured),
+            pending.w_data.eq(entry),
         ]
         m.d.sync += room.eq(pending.w_level <= PENDING - 3)
 
@@ -174,7 +177,6 @@ class Writer(wiring.Component):
         m.d.comb += awaited.w_data.eq(awaiting)
 
         # --- Sequence: which beat goes out next. ---
-        address = Signal(64)  # of the next beat of the packet
         beat = Signal(range((HEADROOM + MAX_FRAME_BYTES) // beat_bytes + 2))
         last_beat = Signal.like(beat)
         m.d.comb += last_beat.eq((end - 1) >> beat_log2)
@@ -200,7 +202,7 @@ class Writer(wiring.Component):
         m.d.comb += [
             go_descriptor.eq(idle & ~in_packet & can_begin & pending.r_rdy & (results.r_rdy | pending_head.bare)),
             at.eq(Mux(in_packet, beat, first_beat)),
-            at_address.eq(Mux(in_packet, address, packet_address + Cat(Const(0, beat_log2), first_beat))),
+            at_address.eq(packet_address + Cat(Const(0, beat_log2), at)),
             from_body.eq(at >= HEADROOM // beat_bytes),
         ]
         body_ok = ~from_body | self.body.valid
@@ -246,21 +248,26 @@ class Writer(wiring.Component):
         ]
 
         # The packet's beat.
+        begin, last_word = Signal(), Signal()
+        m.d.comb += [
+            begin.eq(compose_now | pass_now),
+            last_word.eq(sending_packet & (done | (Cat(Const(0, ceil_log2(beat_words)), at + 1) >= tag_end))),
+        ]
+        if descriptor_beats == 1:
+            m.d.comb += [
+                self.i.ready.eq(begin),
+                descriptors.w_data.eq(compose.descriptor_bits(self.i.p, length)),
+                descriptors.w_en.eq(begin),
+                pending.w_en.eq(begin),
+            ]
+            tagged = self._at_once(m, length, at, compose_now)
+        else:
+            tagged = self._in_beats(m, length, at, begin, begun, sending_packet, last_word, pending, descriptors)
         lanes = []
-        for lane in range(beat_words):
-            choices = {
-                b: words[b * beat_words + lane]
-                for b in range(-(-compose.TAGGED_WORDS // beat_words))
-                if b * beat_words + lane < compose.TAGGED_WORDS
-            }
-            tagged = Signal(32, name=f"lane{lane}")
-            with m.Switch(at):
-                for b, value in choices.items():
-                    with m.Case(b):
-                        m.d.comb += tagged.eq(value)
-            word = Signal(len(at) + ceil_log2(beat_words), name=f"lane_word{lane}")
-            m.d.comb += word.eq(Cat(Const(lane, ceil_log2(beat_words)), at))
-            lanes.append(Mux(word < tag_end, tagged, self.body.payload[32 * lane : 32 * lane + 32]))
+        for lane, word in enumerate(tagged):
+            place = Signal(len(at) + ceil_log2(beat_words), name=f"lane_place{lane}")
+            m.d.comb += place.eq(Cat(Const(lane, ceil_log2(beat_words)), at))
+            lanes.append(Mux(place < tag_end, word, self.body.payload[32 * lane : 32 * lane + 32]))
         tail = Signal(beat_log2 + 1)  # bytes of the last beat, 0 meaning all
         m.d.comb += tail.eq(end[:beat_log2])
         strobe = Mux((at == last_beat) & (tail != 0), (1 << tail) - 1, (1 << beat_bytes) - 1)[:beat_bytes]
@@ -273,30 +280,26 @@ class Writer(wiring.Component):
         void = Signal()
         running_void = Signal()
         phase = Signal()
-        whole = Signal(8 * DESCRIPTOR.size)
-        kind_lsb = 8 * DESCRIPTOR.member("status").offset + DESCRIPTOR.bit("status", "kind").lsb
-        phase_lsb = 8 * DESCRIPTOR.member("status").offset + DESCRIPTOR.bit("status", "phase").lsb
+        descriptor_beat = Signal(profile.data_width)
+        status_beat, status_at = divmod(8 * DESCRIPTOR.member("status").offset, profile.data_width)
+        kind_lsb = status_at + DESCRIPTOR.bit("status", "kind").lsb
+        phase_lsb = status_at + DESCRIPTOR.bit("status", "phase").lsb
+        which = Signal(range(descriptor_beats + 1))
         m.d.comb += [
             void.eq(Mux(descriptor_running, running_void, ~results.r_data[0] & ~pending_head.bare)),
             phase.eq((head & (mask + 1)) == 0),
-            whole.eq(pending_head.descriptor),
-            whole[phase_lsb].eq(phase),
+            which.eq(Mux(descriptor_running, descriptor_beats - in_descriptor, 0)),
+            descriptor_beat.eq(descriptors.r_data),
         ]
-        with m.If(void):
-            m.d.comb += whole[kind_lsb : kind_lsb + 2].eq(Kind.VOID)
-        which = Signal(range(descriptor_beats + 1))
-        m.d.comb += which.eq(Mux(descriptor_running, descriptor_beats - in_descriptor, 0))
-        descriptor_beat = (
-            whole
-            if descriptor_beats == 1
-            else Array([whole[n * profile.data_width : (n + 1) * profile.data_width] for n in range(descriptor_beats)])[
-                which
-            ]
-        )
+        with m.If(which == status_beat):
+            m.d.comb += descriptor_beat[phase_lsb].eq(phase)
+            with m.If(void):
+                m.d.comb += descriptor_beat[kind_lsb : kind_lsb + 2].eq(Kind.VOID)
         descriptor_done = Signal()
         m.d.comb += [
             descriptor_done.eq(sending_descriptor & (which == descriptor_beats - 1)),
             pending.r_en.eq(descriptor_done),
+            descriptors.r_en.eq(sending_descriptor),
             results.r_en.eq(go_descriptor & ~pending_head.bare),
         ]
 
@@ -314,7 +317,6 @@ class Writer(wiring.Component):
                 self.dma.wlast.eq(Mux(idle, burst == 1, burst_left == 1)),
                 burst_left.eq(Mux(idle, burst, burst_left) - 1),
                 beat.eq(at + 1),
-                address.eq(at_address + beat_bytes),
                 in_packet.eq(~done),
             ]
         with m.Elif(sending_descriptor):
@@ -356,6 +358,60 @@ class Writer(wiring.Component):
             self.events.descriptor_beat.eq(sending_descriptor),
         ]
         return m
+
+    def _at_once(self, m, length, at, compose_now):
+        """The words at ``at``, of all that may be a tag's, which a copy leaves in registers when it is composed."""
+        words = [Signal(32, name=f"word{n}") for n in range(compose.TAGGED_WORDS)]
+        with m.If(compose_now):
+            m.d.sync += [word.eq(v) for word, v in zip(words, compose.slot_words(self.i.p, length), strict=True)]
+        beat_words = self._profile.beat_bytes // 4
+        tagged = [Signal(32, name=f"lane{lane}") for lane in range(beat_words)]
+        for lane, value in enumerate(tagged):
+            with m.Switch(at):
+                for beat, word in enumerate(words[lane::beat_words]):
+                    with m.Case(beat):
+                        m.d.comb += value.eq(word)
+        return tagged
+
+    def _in_beats(self, m, length, at, begin, begun, sent, last_word, pending, descriptors):
+        """The words at ``at``, each chosen when it is sent, as the beats of the descriptor are when they are queued.
+
+        The copy stays at the door until its tag is sent and its descriptor made.
+        """
+        lanes, width = self._profile.beat_bytes // 4, self._profile.data_width
+        beats = 8 * DESCRIPTOR.size // width
+        making = Signal(range(beats))  # which beat of the descriptor
+        making_bit = Signal(beats, init=1)  # the same, a bit for each
+        made = Signal()  # all of it
+        tagging = Signal()
+        descriptor = compose.descriptor_bits(self.i.p, length)
+        m.d.comb += [
+            self.i.ready.eq(begun & made & ~tagging),
+            descriptors.w_data.eq(_chosen(making_bit, [descriptor.word_select(n, width) for n in range(beats)])),
+            descriptors.w_en.eq(begun & ~made),
+            pending.w_en.eq(descriptors.w_en & (making == beats - 1)),
+        ]
+        with m.If(descriptors.w_en):
+            m.d.sync += [making.eq(making + 1), making_bit.eq(making_bit.rotate_left(1))]
+        with m.If(pending.w_en):
+            m.d.sync += made.eq(1)
+        with m.If(last_word):
+            m.d.sync += tagging.eq(0)
+        with m.If(begin):
+            m.d.sync += [begun.eq(1), tagging.eq(~self.i.p.bare)]
+        with m.If(self.i.ready):
+            m.d.sync += [begun.eq(0), made.eq(0)]
+        # The words of the next beat are chosen while this one is sent.
+        following = Signal.like(at)
+        m.d.comb += following.eq(Mux(begin, (HEADROOM // 4 - length) >> ceil_log2(lanes), at + 1))
+        choices = compose.slot_choices(self.i.p, length)
+        words = []
+        for lane in range(lanes):
+            choice = Signal(len(choices), name=f"choice{lane}")
+            with m.If(begin | sent):
+                m.d.sync += choice.eq(compose.slot_choice(m, self.i.p, Cat(Const(lane, ceil_log2(lanes)), following)))
+            words.append(_chosen(choice, choices))
+        return words
 
     def _responses(self, m, awaited, awaited_shape, results):
         """Responses come in the order of the bursts: one ID."""
@@ -399,3 +455,8 @@ class Writer(wiring.Component):
                 m.d.sync += self.fault[n].eq(0)
             with m.Elif(answered & head.descriptor & failed & (head.ticket.ring == n)):
                 m.d.sync += self.fault[n].eq(1)
+
+
+def _chosen(choice, values):
+    """The one of ``values`` whose bit in ``choice`` is set, or 0."""
+    return reduce(or_, (value & choice[n].replicate(len(value)) for n, value in enumerate(values)))

@@ -17,7 +17,7 @@ class Profile:
     store_cells, cell_bytes: the packet store; SYN offload adds a cell for each attempt that it holds
     metas: packets that may wait between the last stage and dispatch
     queue_parts: in how many cycles a packet's record goes into a queue, and comes out of it
-    port_fifo_bytes: frame buffer of each ingress port
+    port_fifo_bytes, port_frames: frame buffer of each ingress port, and how many frames it may hold, however small
     folded_parser: one header step a cycle, reused over time, instead of one pipeline stage a header
     stages: what packets meet between parser and dispatch, in that order
     statistics_rules, statistics_rules_a_table: rules, and how many of them share a table, one after another
@@ -39,6 +39,7 @@ class Profile:
     metas: int
     queue_parts: int = 1
     port_fifo_bytes: int
+    port_frames: int
     folded_parser: bool
     stages: tuple[str, ...] = ("passthrough",)
     statistics_rules: int = 0
@@ -84,6 +85,7 @@ WIDE = Profile(
     cell_bytes=256,
     metas=64,
     port_fifo_bytes=32768,
+    port_frames=256,
     folded_parser=False,
     stages=("statistics", "syn_offload", "passthrough"),
     statistics_rules=16,
@@ -100,10 +102,11 @@ BOARD = Profile(
     store_cells=256,
     cell_bytes=128,
     metas=64,
-    queue_parts=4,
+    queue_parts=8,
     port_fifo_bytes=16384,
+    port_frames=512,
     folded_parser=True,
-    stages=("statistics", "syn_offload", "passthrough"),
+    stages=("statistics", "syn_offload"),
     statistics_rules=4,
     statistics_rules_a_table=4,
     statistics_groups=1024,

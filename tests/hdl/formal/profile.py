@@ -12,5 +12,6 @@ SMALL = Profile(
     cell_bytes=16,
     metas=4,
     port_fifo_bytes=64,
+    port_frames=4,
     folded_parser=True,
 )

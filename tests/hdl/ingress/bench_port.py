@@ -152,13 +152,13 @@ async def a_port_that_may_not_pause_drops_the_frames_that_do_not_fit_and_no_othe
     bench.out.hold = True
     bench.send([first])
     await bench.cycles(20)  # now its first beat waits at the output, and takes no room
-    # The buffer is full by beats, or by frames: it keeps half as many as it has beats.
+    # The buffer is full by beats, or by frames.
     frames, lost, used, held = [first], set(), -(-len(first.data) // width) - 1, 0
     while len(lost) < 3:
         frame = sent(r, r.choice((lengths[0], r.randrange(*lengths))), errors=0.05)
         need = -(-len(frame.data) // width)
         frames.append(frame)
-        fits = used + need <= beats and held < beats // 2
+        fits = used + need <= beats and held < bench.profile.port_frames
         if not fits and not frame.reason:
             lost.add(len(frames) - 1)
         elif not frame.reason:
