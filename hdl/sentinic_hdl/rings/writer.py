@@ -177,6 +177,7 @@ class Writer(wiring.Component):
         m.d.comb += awaited.w_data.eq(awaiting)
 
         # --- Sequence: which beat goes out next. ---
+        address = Signal(64)  # of the next beat of the packet
         beat = Signal(range((HEADROOM + MAX_FRAME_BYTES) // beat_bytes + 2))
         last_beat = Signal.like(beat)
         m.d.comb += last_beat.eq((end - 1) >> beat_log2)
@@ -202,7 +203,7 @@ class Writer(wiring.Component):
         m.d.comb += [
             go_descriptor.eq(idle & ~in_packet & can_begin & pending.r_rdy & (results.r_rdy | pending_head.bare)),
             at.eq(Mux(in_packet, beat, first_beat)),
-            at_address.eq(packet_address + Cat(Const(0, beat_log2), at)),
+            at_address.eq(Mux(in_packet, address, packet_address + Cat(Const(0, beat_log2), first_beat))),
             from_body.eq(at >= HEADROOM // beat_bytes),
         ]
         body_ok = ~from_body | self.body.valid
@@ -317,6 +318,7 @@ class Writer(wiring.Component):
                 self.dma.wlast.eq(Mux(idle, burst == 1, burst_left == 1)),
                 burst_left.eq(Mux(idle, burst, burst_left) - 1),
                 beat.eq(at + 1),
+                address.eq(at_address + beat_bytes),
                 in_packet.eq(~done),
             ]
         with m.Elif(sending_descriptor):

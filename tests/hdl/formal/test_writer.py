@@ -164,6 +164,7 @@ def writing(module, profile=SMALL) -> Bench:
     bench.invariant(now_left - offers == burst_left)
     bench.invariant(~dma.wvalid | (dma.wlast == (burst_left == 0)))
     bench.invariant(~bench.inner("dut.composed") | (bench.inner("dut.packet_address")[:6] == 0))
+    bench.invariant(~bench.inner("dut.in_packet") | (bench.inner("dut.address")[: ceil_log2(beat_bytes)] == 0))
     outstanding = bench.queue("dut.awaited", depth=QUEUED)
     waiting = sum(there for there, _ in outstanding)
     bench.invariant(waiting == addresses + dma.awvalid)
