@@ -233,7 +233,7 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     run(
         [
             NEXTPNR, device, "--package", package, "--json", netlist.name, "--lpf", pins, "--textcfg", config.name,
-            "--report", report.name, "--timing-allow-fail", "--seed", "1", "--placer", "heap", "--router", "router1",
+            "--report", report.name, "--timing-allow-fail", "--seed", "1", "--placer", "static", "--router", "router1",
         ],
         out / "nextpnr.log",
     )  # fmt: skip

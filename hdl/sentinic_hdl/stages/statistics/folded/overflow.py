@@ -29,7 +29,7 @@ class Overflow(wiring.Component):
     lost, counts: these counts of a group have found no room
     counted, turned_away, length: a packet has been counted, or should have been; never with ``lost``
     cumulative, generations: of each rule
-    closes: a rule is forgotten, no other one ``closing``, and nothing lost or counted in the cycle before
+    closes: a rule is forgotten, no other one ``closing``, and nothing lost or counted in this cycle or the one before
     closing: what it left is not all told
     stop: do not tell, there is more to come
     tell: after that, begin to tell of all that is missing; nothing leaves any more of a rule that was forgotten
@@ -72,12 +72,13 @@ class Overflow(wiring.Component):
         # Added a cycle later, as a group's rule comes from block RAM.
         adding, missing, more, had = Signal(), Signal(), Signal(Counts), Signal(Counts)
         running, looks, keeps = Signal(), Signal(), Signal()
-        moving = self.closes.any()
-        moved = Signal.like(self.rule)
+        # So is what was of a rule that is forgotten moved: which one that is, is known late in the cycle.
+        moving, moved = Signal(), Signal.like(self.rule)
+        m.d.sync += moving.eq(self.closes.any())
         for n in range(rules):
             with m.If(self.closes[n]):
-                m.d.comb += moved.eq(n)
-        with m.If(used.bit_select(read.addr, 1)):
+                m.d.sync += moved.eq(n)
+        with m.If(used.bit_select(Mux(moving, closed, read.addr), 1)):
             m.d.comb += had.eq(read.data)
         m.d.comb += [
             read.addr.eq(Mux(adding, place, Mux(moving, moved, which))),
