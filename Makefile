@@ -102,8 +102,8 @@ rtl: setup ## the card's Verilog, both profiles, into build/rtl
 	@$(BIN)/sentinic rtl --profile board --out $(BUILD)/rtl/card_board.v
 
 synth: setup ## a bitstream for an ECP5 board, utilisation of the wide card; figures into build/synth
-	@$(BIN)/sentinic synth --profile board --board $(BOARD) --without syn_offload
 	@$(BIN)/sentinic synth --profile wide
+	@$(BIN)/sentinic synth --profile board --board $(BOARD)
 
 bench: setup ## speeds, measured; a table, and build/bench.json
 	@mkdir -p $(BUILD)

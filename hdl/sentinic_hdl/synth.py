@@ -227,7 +227,7 @@ def synthesise_ecp5(profile: Profile, board: str, out: Path) -> Figures:
     _check_block_rams(source, netlist)
     figures.total, figures.blocks = count(netlist, _ECP5_CELLS, "top")
 
-    _say("nextpnr: place and route (half an hour of a core)")
+    _say("nextpnr: place and route (most of an hour of a core)")
     config = out / "top.config"
     report = out / "timing.json"
     run(
