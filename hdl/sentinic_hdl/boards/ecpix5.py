@@ -97,8 +97,7 @@ class Top(wiring.Component):
             i_STDBY=0,
         )
         # The chip's own net (SGSR) sets every flip-flop to its first value, but those that drive it.  As an ordinary
-        # signal, or one of the clock tree, the reset would be wired to each of them, and those with and without it
-        # could not be in one tile.
+        # signal, or one of the clock tree, the reset would be wired to each of them.
         half, running = Signal(), Signal()
         for name, before, after in (("half", locked, half), ("running", half, running)):
             m.submodules[name] = Instance("FD1S3AX", p_GSR="DISABLED", i_CK=ClockSignal(), i_D=before, o_Q=after)

@@ -14,7 +14,6 @@ from sentinic.abi.verdicts import Kind, Verdict
 TAGGED_WORDS = HEADROOM // 4 + 3 + 2
 _HEADROOM_WORDS = HEADROOM // 4
 _LINK_WORDS = 3
-_SPARE: list[Value] = [Const(0, 32)] * (abi_tag.CROSSING.words - abi_tag.LOSS.words)
 
 
 def swap_bytes(value: Value) -> Value:
@@ -234,26 +233,27 @@ def slot_words(copy, length: Value) -> list[Value]:
 def slot_choices(copy, length: Value) -> list[Value]:
     """All words that may be among ``slot_words``, the last one first: each of these is one of them, or 0."""
     parts = _parts(copy, length)
-    news = [Mux(tells_more(copy), one, other) for one, other in zip(parts.more, parts.loss + _SPARE, strict=True)]
+    loss = parts.loss + [Const(0, 32)] * (len(parts.more) - len(parts.loss))
+    news = [Mux(tells_more(copy), one, other) for one, other in zip(parts.more, loss, strict=True)]
     return [*parts.link, *parts.vlans, *parts.header, *news, *parts.tcp, *parts.fixed][::-1]
 
 
-def slot_choice(m: Module, copy, place: Value) -> Value:
+def slot_choice(m: Module, copy, length: Value, place: Value) -> Value:
     """Which of the ``slot_choices`` is the word at ``place``, a bit for each; none before the addresses.
 
     It is counted from the end, passing over what is not there.
     """
-    headers = copy.meta.headers
-    fixed, tcp, more, vlans = abi_tag.HEADERS.words + abi_tag.PACKET.words, abi_tag.TCP.words, abi_tag.CROSSING.words, 2
-    told = Mux(tells_more(copy), more, Mux(copy.lost.any(), abi_tag.LOSS.words, 0))
-    count = fixed + tcp + more + 1 + vlans + _LINK_WORDS
+    headers, parts = copy.meta.headers, _parts(copy, length)
+    fixed, tcp, more, vlans = len(parts.fixed), len(parts.tcp), len(parts.more), len(parts.vlans)
+    told = Mux(tells_more(copy), more, Mux(copy.lost.any(), len(parts.loss), 0))
+    count = sum(map(len, parts)) - len(parts.loss)  # a loss stands where more would
     shape = bits_for(_HEADROOM_WORDS + _LINK_WORDS + vlans + count)
     back, past_tcp, past_news, found = (Signal(shape) for _ in range(4))
     m.d.comb += [
         back.eq(_HEADROOM_WORDS + _LINK_WORDS - 1 + headers.vlan_count - place),
         past_tcp.eq(back + Mux((back >= fixed) & ~headers.has_tcp, tcp, 0)),
         past_news.eq(past_tcp + Mux(past_tcp >= fixed + tcp, more - told, 0)),
-        found.eq(past_news + Mux(past_news >= fixed + tcp + more + 1, vlans - headers.vlan_count, 0)),
+        found.eq(past_news + Mux(past_news >= fixed + tcp + more + len(parts.header), vlans - headers.vlan_count, 0)),
     ]
     return Cat(found == n for n in range(count))
 

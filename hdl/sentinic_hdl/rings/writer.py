@@ -116,7 +116,7 @@ class Writer(wiring.Component):
         composed_extra = Signal()
         compose_now = Signal()
         pass_now = Signal()
-        begun = Signal()  # with the copy at the door
+        begun = Signal()  # the copy that is offered was composed or passed, and stays (``_in_beats``)
         room = Signal()  # for a descriptor, and another in the cycle before
         composed_next = Signal()  # the sequencer takes what is composed
         length, length_statement = compose.tag_words(self.i.p)
@@ -410,8 +410,9 @@ class Writer(wiring.Component):
         words = []
         for lane in range(lanes):
             choice = Signal(len(choices), name=f"choice{lane}")
+            place = Cat(Const(lane, ceil_log2(lanes)), following)
             with m.If(begin | sent):
-                m.d.sync += choice.eq(compose.slot_choice(m, self.i.p, Cat(Const(lane, ceil_log2(lanes)), following)))
+                m.d.sync += choice.eq(compose.slot_choice(m, self.i.p, length, place))
             words.append(_chosen(choice, choices))
         return words
 

@@ -137,7 +137,7 @@ def ingress(module) -> Bench:
     written, committed, read, remaining, spoilt = (
         bench.inner(f"dut.{name}") for name in ("written", "committed", "read", "remaining", "spoilt")
     )
-    entries = [(there, FrameInfo(entry)) for there, entry in bench.queue("dut.infos", depth=DEPTH // 2)]
+    entries = [(there, FrameInfo(entry)) for there, entry in bench.queue("dut.infos", depth=SMALL.port_frames)]
 
     def beats_of(record):
         return ((record.length - 1)[:5] >> ceil_log2(SMALL.beat_bytes)) + 1
@@ -166,7 +166,7 @@ def ingress(module) -> Bench:
     bench.invariant(inside == frames_inside + dut.o.valid)
     # A port that may pause does so in time.
     bench.invariant(~dut.pause | (~spoilt & (used + arrived + mac.tready <= DEPTH - SKID + 2)))
-    bench.invariant(~dut.pause | (frames_inside + arrived + mac.tready <= DEPTH // 2 - SKID + 2))
+    bench.invariant(~dut.pause | (frames_inside + arrived + mac.tready <= SMALL.port_frames - SKID + 2))
 
     # The beat that is offered.
     current = FrameInfo(bench.inner("dut.held_info"))
