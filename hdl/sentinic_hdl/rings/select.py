@@ -217,8 +217,9 @@ class Select(wiring.Component):
         copy_ready = Signal()
         release_ready = Signal()
         counts = [Signal(16, name=f"sample_count{n}") for n in rings]
+        due = Signal(profile.rings, init=~0)  # the count is 0: what hangs on it is far to go
         m.d.comb += [
-            sampled.eq(match & (told | Cat(count == 0 for count in counts))),
+            sampled.eq(match & (told | due)),
             congested.eq(self.congested | (yielding & self.busy)),
             hold.eq(congested & self.pause & (sampled & room).any() & ~begun),
             taking.eq(Mux(begun, todo, sampled & room & ~congested.replicate(profile.rings))),
@@ -282,10 +283,12 @@ class Select(wiring.Component):
                     m.d.sync += self.fates.eq(earlier)
             for n in rings:
                 with m.If(match[n] & ~told[n]):
-                    m.d.sync += counts[n].eq(Mux(counts[n] + 1 >= self.rings[n].sample, 0, counts[n] + 1))
+                    again = Signal(name=f"sample_again{n}")
+                    m.d.comb += again.eq(counts[n] + 1 >= self.rings[n].sample)
+                    m.d.sync += [counts[n].eq(Mux(again, 0, counts[n] + 1)), due[n].eq(again)]
         for n in rings:
             with m.If(self.rings[n].start):
-                m.d.sync += counts[n].eq(0)
+                m.d.sync += [counts[n].eq(0), due[n].eq(1)]
 
         source = {
             "valid": (copy_valid & (~extra | ends.w_rdy)) | report_copy,

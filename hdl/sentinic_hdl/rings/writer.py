@@ -388,9 +388,10 @@ class Writer(wiring.Component):
         tagging = Signal()
         descriptor = compose.descriptor_bits(self.i.p, length)
         m.d.comb += [
-            self.i.ready.eq(begun & made & ~tagging),
+            # One that is a descriptor alone takes as many cycles as it has beats.
+            self.i.ready.eq((made | pending.w_en) & begun & ~tagging),
             descriptors.w_data.eq(_chosen(making_bit, [descriptor.word_select(n, width) for n in range(beats)])),
-            descriptors.w_en.eq(begun & ~made),
+            descriptors.w_en.eq(begin | (begun & ~made)),
             pending.w_en.eq(descriptors.w_en & (making == beats - 1)),
         ]
         with m.If(descriptors.w_en):

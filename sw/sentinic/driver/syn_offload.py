@@ -19,7 +19,6 @@ In compact mode those that nobody answered come as records, in reports::
     records = read_records(descriptors[are_records(descriptors, data)], data).items
 """
 
-import secrets
 from dataclasses import dataclass
 from enum import Enum
 
@@ -37,11 +36,15 @@ from sentinic.driver.records import record_dtype, status_bits
 from sentinic.driver.registers import RegisterBlock
 from sentinic.driver.reports import Items, hold, read_items
 from sentinic.driver.ring import Bytes, Descriptors, Ring
+from sentinic.driver.secret import spreading_secret
 from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
 from sentinic.errors import ConfigError, DeviceError
 
 KEY_BITS = 32 * SYN_OFFLOAD_KEY_WORDS
+#: Where scans count in the key of the table's hash (port and address of the lower end, then of the higher one): in
+#: ports, one by one or two by two, and in the lowest and the second octet of addresses.
+_RUNS = (0, 1, 16, 24, 144, 145, 160, 168)
 #: Of an attempt, unless told otherwise, ns: Zeek's ``tcp_attempt_delay``.
 DEFAULT_TIMEOUT = 5 * 10**9
 #: dtype of the TLV, in network order.
@@ -82,7 +85,7 @@ class SynOffload:
     def __init__(self, device: Device, *, secret: int | None = None) -> None:
         """``secret``: the key of the table's hash, 320 bits; random unless given, so that nobody can aim at a set.
 
-        Raises :class:`StageMissingError` when the build has no such stage, and :class:`DeviceError` when SYNs are held
+        A random one spreads scans of consecutive ports or addresses evenly (:func:`spreading_secret`).  Raises :class:`StageMissingError` when the build has no such stage, and :class:`DeviceError` when SYNs are held
         already: under another key they would not be found.
         """
         self._device = device
@@ -90,7 +93,8 @@ class SynOffload:
         self._registers = RegisterBlock(SYN_OFFLOAD, 1, device.transport.read, device.transport.write)
         if self.holding:
             raise DeviceError(f"SYN offload: {self.holding} SYNs are held: finish whoever switched it on first")
-        key = secrets.randbits(KEY_BITS) if secret is None else secret
+        index_bits = (self.shape.attempts // self.shape.ways).bit_length() - 1
+        key = spreading_secret(KEY_BITS, _RUNS, index_bits) if secret is None else secret
         if not 0 <= key < 1 << KEY_BITS:
             raise ConfigError(f"secret of SYN offload must fit {KEY_BITS} bits, not {key.bit_length()}")
         for word in range(SYN_OFFLOAD_KEY_WORDS):
