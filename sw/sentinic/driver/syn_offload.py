@@ -85,7 +85,8 @@ class SynOffload:
     def __init__(self, device: Device, *, secret: int | None = None) -> None:
         """``secret``: the key of the table's hash, 320 bits; random unless given, so that nobody can aim at a set.
 
-        A random one spreads scans of consecutive ports or addresses evenly (:func:`spreading_secret`).  Raises :class:`StageMissingError` when the build has no such stage, and :class:`DeviceError` when SYNs are held
+        A random one spreads scans of consecutive ports or addresses evenly (:func:`spreading_secret`).
+        Raises :class:`StageMissingError` when the build has no such stage, and :class:`DeviceError` when SYNs are held
         already: under another key they would not be found.
         """
         self._device = device
