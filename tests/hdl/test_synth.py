@@ -7,7 +7,7 @@ import pytest
 
 from sentinic.abi.profiles import PROFILES
 from sentinic.errors import BuildError
-from sentinic_hdl import emit
+from sentinic_hdl import emit, synth
 from sentinic_hdl.card import Card
 from sentinic_hdl.synth import (
     YOSYS,
@@ -106,6 +106,30 @@ def test_a_tool_that_fails_is_quoted_with_its_last_lines_and_one_that_is_missing
         run(["/bin/sh", "-c", "echo some reason; exit 3"], tmp_path / "tool.log")
     with pytest.raises(BuildError, match="synthesis needs no-such-tool"):
         run(["no-such-tool"], tmp_path / "tool.log")
+
+
+def test_of_several_seeds_the_one_that_places_best_is_routed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clocks = {1: 44.5, 2: 61.25, 7: 53.0}
+
+    def place(command: list[str], log: Path) -> None:
+        assert (command[0], command[-1]) == ("nextpnr", "--no-route")
+        seed = int(command[command.index("--seed") + 1])
+        # One estimate while placing, and one at the end.
+        told = [f"Info: Max frequency for clock '$glbnet$clk': {mhz} MHz (FAIL)" for mhz in (99.0, clocks[seed])]
+        log.write_text("\n".join(told))
+
+    monkeypatch.setattr(synth, "run", place)
+    assert synth.best_seed(["nextpnr"], [1, 2, 7], tmp_path) == 2
+    assert "seed 7: 53.0 MHz as placed" in capsys.readouterr().err
+    monkeypatch.setattr(synth, "run", None)
+    assert synth.best_seed(["nextpnr"], [5], tmp_path) == 5  # nothing to choose
+
+
+def test_a_placement_without_a_clock_is_no_placement() -> None:
+    with pytest.raises(BuildError, match="nextpnr told no clock of its placement"):
+        synth.placed_mhz("Info: Max delay <async>")
 
 
 def test_a_profile_without_a_stage_builds_without_it_and_says_so() -> None:

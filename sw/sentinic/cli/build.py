@@ -32,6 +32,10 @@ def add_commands(commands: Any) -> None:
         help=f"leave a stage out: {', '.join(stages)}; may be repeated",
     )  # fmt: skip
     parser.add_argument(
+        "--seeds", metavar="N", type=int, nargs="+",
+        help="of the placement; of several, each is placed, and the one with the highest clock routed",
+    )  # fmt: skip
+    parser.add_argument(
         "--out", metavar="DIR", type=path_of, default=Path("build/synth"), help="(default: %(default)s)"
     )
     parser.set_defaults(command=_synth)
@@ -54,6 +58,8 @@ def _synth(options: argparse.Namespace) -> int:
     synth = _module("sentinic_hdl.synth", "hdl,synth")
     arguments = ["--profile", options.profile, "--board", options.board, "--out", str(options.out)]
     arguments += [item for stage in options.without for item in ("--without", stage)]
+    if options.seeds:
+        arguments += ["--seeds", *map(str, options.seeds)]
     return int(synth.main(arguments) or 0)
 
 

@@ -124,33 +124,28 @@ class Statistics(wiring.Component):
         ]
 
     def _folded(self, m, bank, file, changes, pending, sweeping, closing):
-        """One packet inside, in a register; what changes is loaded word by word.
-
-        Whether a packet is of the next interval is asked of the register: before it lie memories of the parser.
-        """
+        """One packet at a time, which stays at the door; what changes is loaded word by word."""
         m.submodules.unit = unit = FoldedUnit(profile=self._profile)
-        held, full, begun, done = Signal(PacketMeta), Signal(), Signal(), Signal()
+        begun, done = Signal(), Signal()
         # Two half words of each word of the file.
         loading, half = Signal(), Signal(range(2 * file.words))
         sample = Signal(Sample)
         m.d.comb += [
-            sample_of(held, sample),
-            changes.valid.eq(full & ~begun),
-            changes.timestamp.eq(held.info.timestamp),
+            sample_of(self.i.p, sample),
+            changes.valid.eq(self.i.valid & ~begun),
+            changes.timestamp.eq(self.i.p.info.timestamp),
             unit.start.eq(changes.valid & ~changes.stop & ~loading),
             done.eq(begun & ~unit.busy),
-            self.i.ready.eq(~full | (done & self.o.ready)),
+            self.i.ready.eq(done & self.o.ready),
             self.o.valid.eq(done),
-            self.o.payload.eq(held),
+            self.o.payload.eq(self.i.payload),
             self.o.p.crossing.eq(unit.crossing),
             unit.i.eq(sample),
             unit.enabled.eq(changes.enabled),
             unit.lossless.eq(self.lossless),
         ]
         with m.If(self.i.ready):
-            m.d.sync += [full.eq(self.i.valid), begun.eq(0)]
-            with m.If(self.i.valid):
-                m.d.sync += held.eq(self.i.payload)
+            m.d.sync += begun.eq(0)
         with m.Elif(unit.start):
             m.d.sync += begun.eq(1)
 
