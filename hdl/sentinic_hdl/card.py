@@ -359,11 +359,11 @@ class Card(wiring.Component):
                 read.valid.eq(writer.read.valid),
                 writer.read.ready.eq(read.ready),
             ]
-            wiring.connect(m, beats, writer.body)
+            self._to_writer(m, beats, writer)
             return
         m.submodules.bodies = bodies = Bodies(profile=profile)
         wiring.connect(m, writer.read, bodies.ask)
-        wiring.connect(m, bodies.o, writer.body)
+        self._to_writer(m, bodies.o, writer)
         wiring.connect(m, bodies.store_read, read)
         wiring.connect(m, beats, bodies.store_beats)
         if len(places) == 1:
@@ -384,6 +384,14 @@ class Card(wiring.Component):
         wiring.connect(m, groups.beats, among.store_beats)
         wiring.connect(m, among.report_read, attempts.read)
         wiring.connect(m, attempts.beats, among.report_beats)
+
+    def _to_writer(self, m, beats, writer):
+        """The beats that the writer has asked for: on a narrow bus whether it takes one is known late."""
+        if self.profile.queue_parts > 1:
+            m.submodules.body = body = Slice(self.profile.data_width)
+            wiring.connect(m, beats, body.i)
+            beats = body.o
+        wiring.connect(m, beats, writer.body)
 
     def _increments(self, ports, parser, select, writer, interrupt, steps, stage_moved):
         """By how much each counter grows in this cycle; packets are counted once they are surely past a point."""

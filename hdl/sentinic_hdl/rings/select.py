@@ -120,7 +120,8 @@ class Select(wiring.Component):
         match = Signal(profile.rings)
         meta_valid = Signal()
         meta_done = Signal()
-        m.d.comb += self.i.ready.eq(~meta_valid | meta_done)
+        # What leaves is known late; in parts, the next one is not there yet when it does.
+        m.d.comb += self.i.ready.eq(~meta_valid | (meta_done if profile.queue_parts == 1 else 0))
         told = Signal(profile.rings)  # whatever else it is, it crosses a threshold
         matches = []
         for n in rings:
@@ -189,6 +190,8 @@ class Select(wiring.Component):
         m.d.sync += matched.eq(match)
         with m.If(self.i.ready):
             m.d.sync += meta_valid.eq(self.i.valid)
+        with m.Elif(meta_done):
+            m.d.sync += meta_valid.eq(0)
         with m.If(self.i.ready & self.i.valid):
             m.d.comb += [
                 here.eq((Cat(matches) | crossings) & allowed),

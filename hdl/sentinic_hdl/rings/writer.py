@@ -121,6 +121,10 @@ class Writer(wiring.Component):
         composed_next = Signal()  # the sequencer takes what is composed
         length, length_statement = compose.tag_words(self.i.p)
         m.d.comb += length_statement
+        told = length  # in beats, a copy with a tag is there a cycle before it is begun
+        if descriptor_beats > 1:
+            told = Signal.like(length)
+            m.d.sync += told.eq(length)
         packet_address = Signal(64)
         first_beat = Signal(range(HEADROOM // beat_bytes + 1))
         end = Signal(LENGTH_BITS + 1)  # bytes from the slot's start to the frame's end
@@ -152,7 +156,7 @@ class Writer(wiring.Component):
                 composed.eq(1),
                 composed_extra.eq(extra),
                 packet_address.eq(base + Cat(Const(0, 6), self.i.p.slot)),
-                first_beat.eq((HEADROOM // 4 - length) >> ceil_log2(beat_words)),
+                first_beat.eq((HEADROOM // 4 - told) >> ceil_log2(beat_words)),
                 end.eq(self.i.p.captured + HEADROOM),
                 # A report's own words begin where a packet's tag would end.
                 tag_end.eq(HEADROOM // 4 + Mux(report, 0, 3 + self.i.p.meta.headers.vlan_count)),
@@ -263,7 +267,7 @@ class Writer(wiring.Component):
             ]
             tagged = self._at_once(m, length, at, compose_now)
         else:
-            tagged = self._in_beats(m, length, at, begin, begun, sending_packet, last_word, pending, descriptors)
+            tagged = self._in_beats(m, told, at, begin, begun, sending_packet, last_word, pending, descriptors)
         lanes = []
         for lane, word in enumerate(tagged):
             place = Signal(len(at) + ceil_log2(beat_words), name=f"lane_place{lane}")

@@ -1,4 +1,4 @@
-"""SYN offload on the whole card in company: beside rules that count the same flood, and before a host that reads late."""
+"""SYN offload on the whole card beside rules that count the same flood, and before a host that reads late."""
 
 from collections.abc import Iterator
 

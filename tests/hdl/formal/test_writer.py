@@ -100,6 +100,7 @@ def add_writer(bench: Bench, module, profile):
         # A copy stays until it is sent as far as its own words go; that does not wait for the copy to go.
         made, tagging = bench.inner("dut.made"), bench.inner("dut.tagging")
         bench.invariant(~begun | (copies.waiting & (asked | dut.i.p.bare)))
+        bench.invariant(~asked | (bench.inner("dut.told") == bench.inner("dut.tag_length")))
         bench.invariant(begun | (~made & ~tagging & (making == 0)))
         bench.invariant(~made | (making == 0))
         bench.invariant(~tagging | (composed & ~dut.i.p.bare))

@@ -22,10 +22,11 @@ class Changes(wiring.Component):
     Parameters
     ----------
     settle: cycles after a packet's last one until it is surely counted
+    looked: a packet is looked at in the cycle in which it comes, and may begin in the next
 
     Members
     -------
-    valid, timestamp: a packet waits, with its wire time
+    valid, timestamp: a packet waits, with its wire time; with ``looked``, for two cycles at least
     time: wire time, ns
     lossless: time alone ends no interval
     ask, rule, length: set, remove or report a rule, with a report interval in ns; for one cycle, while not ``pending``
@@ -33,14 +34,15 @@ class Changes(wiring.Component):
     sweeping: a sweep is under way
     closing: what a rule left behind when it was changed is not all on its way
     stop: no packet may begin
+    seen: whether ``stop`` is of the packet that waits
     pending: what was asked for has not been done
     change: rules that now become what is staged, or are off
     enabled: rules that are on
     sweep, reason, final: rules to be reported, why, and whether for the last time
     """
 
-    def __init__(self, *, rules: int, settle: int):
-        self._rules, self._settle = rules, settle
+    def __init__(self, *, rules: int, settle: int, looked: bool = False):
+        self._rules, self._settle, self._looked = rules, settle, looked
         super().__init__(
             {
                 "valid": In(1),
@@ -54,6 +56,7 @@ class Changes(wiring.Component):
                 "sweeping": In(1),
                 "closing": In(1),
                 "stop": Out(1),
+                "seen": Out(1),
                 "pending": Out(1),
                 "change": Out(rules),
                 "enabled": Out(rules),
@@ -85,9 +88,16 @@ class Changes(wiring.Component):
         with m.If(self.ask.any()):
             m.d.sync += [asked.eq(self.ask), asked_rule.eq(self.rule)]
         late, due, act = Signal(), Signal(), Signal()
+        is_late = intervals.late
+        if self._looked:
+            # Two additions are compared there, and much hangs on what comes of it.
+            is_late = Signal()
+            m.d.sync += [is_late.eq(intervals.late), self.seen.eq(self.valid)]
+        else:
+            m.d.comb += self.seen.eq(1)
         drained = Signal(range(self._settle + 1))
         m.d.comb += [
-            late.eq((self.valid | timed) & intervals.late),
+            late.eq(Mux(self.valid, self.seen, timed) & is_late),
             due.eq(asked.any() & ~self.sweeping & ~self.closing),
             self.stop.eq((self.between & (late | due)) | ~intervals.ready),
             act.eq((drained == self._settle) & ~self.sweeping & intervals.ready & self.stop),

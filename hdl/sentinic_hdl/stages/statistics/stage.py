@@ -85,7 +85,9 @@ class Statistics(wiring.Component):
         m = Module()
         profile = self._profile
         rules = profile.statistics_rules
-        m.submodules.changes = changes = Changes(rules=rules, settle=1 if profile.folded_statistics else PIPELINE + 2)
+        m.submodules.changes = changes = Changes(
+            rules=rules, settle=1 if profile.folded_statistics else PIPELINE + 2, looked=profile.folded_statistics
+        )
         registers, staged = split(STATISTICS, "hash_key0") if profile.folded_statistics else (STATISTICS, None)
         m.submodules.bank = bank = RegisterBank(block=registers)
         pending, sweeping, closing = Signal(), Signal(), Signal()
@@ -134,7 +136,7 @@ class Statistics(wiring.Component):
             sample_of(self.i.p, sample),
             changes.valid.eq(self.i.valid & ~begun),
             changes.timestamp.eq(self.i.p.info.timestamp),
-            unit.start.eq(changes.valid & ~changes.stop & ~loading),
+            unit.start.eq(changes.valid & changes.seen & ~changes.stop & ~loading),
             done.eq(begun & ~unit.busy),
             self.i.ready.eq(done & self.o.ready),
             self.o.valid.eq(done),

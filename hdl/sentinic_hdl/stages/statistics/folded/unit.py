@@ -30,7 +30,7 @@ class FoldedUnit(wiring.Component):
     """Counts a packet for all rules that it hits, then takes the next one.
 
     A packet takes four cycles for each rule that is on, eight if that counts it turned round, or six for each rule that
-    it hits if that is more, and some cycles before and after: 29 if it hits four rules, 39 if it is turned round for
+    it hits if that is more, and some cycles before and after: 31 if it hits four rules, 41 if it is turned round for
     all of them.
 
     A group leaves as a report, into a queue; when that is full the group's counts go into the rule's overflow, which is

@@ -166,10 +166,11 @@ class FoldedSynOffload(wiring.Component):
         forward, backward, same_sequence, same_length = (
             Signal(name=name) for name in ("forward", "backward", "same_sequence", "same_length")
         )
+        full = Signal()  # counts no more retransmissions
         fate = Fate(
             m, op, syn=op.syn, there=places.there, held=places.held, hit=places.hit, over=places.over,
             forward=forward, anew=forward & ~same_sequence, again=forward & same_sequence & same_length,
-            full=old.retransmissions.all(),
+            full=full,
         )  # fmt: skip
         decided = Signal()
         entered = Signal(kept)
@@ -298,6 +299,7 @@ class FoldedSynOffload(wiring.Component):
                     backward.eq((op.source == quote.destination) & (op.destination == quote.source)),
                     same_sequence.eq(op.sequence == quote.sequence),
                     same_length.eq(op.ip_length == quote.ip_length),
+                    full.eq(old.retransmissions.all()),
                 ]
                 with m.If(~reader.busy):
                     m.next = "DECIDE"
