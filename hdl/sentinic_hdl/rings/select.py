@@ -233,15 +233,20 @@ class Select(wiring.Component):
                 m.d.comb += chosen.eq(n)
         first = meta_valid & ~begun & ~hold
         extra = Signal()
-        m.d.comb += [extra.eq(compose.is_extra(meta)), copy_valid.eq(meta_valid & ~hold & taking.any())]
-
+        # In parts, there is time to decide first, and make the copies then.
+        at_leisure = int(profile.queue_parts > 1)
+        m.d.comb += [
+            extra.eq(compose.is_extra(meta)),
+            copy_valid.eq(meta_valid & (begun if at_leisure else ~hold & taking.any())),
+        ]
         with m.If(meta_valid & ~hold):
-            with m.If(taking.any()):
-                with m.If(copy_ready):
-                    m.d.comb += meta_done.eq(~rest.any())
-                    m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
-            with m.Else():
+            with m.If(~taking.any()):
                 m.d.comb += meta_done.eq(release_ready)
+            with m.Elif(copy_valid & copy_ready):
+                m.d.comb += meta_done.eq(~rest.any())
+                m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
+            with m.Elif(first & at_leisure):
+                m.d.sync += [begun.eq(1), todo.eq(taking)]
         ends = self._release(m, meta, meta_valid & ~hold & ~taking.any(), extra, release_ready)
 
         place_ready = Signal()
@@ -259,7 +264,7 @@ class Select(wiring.Component):
         decided = Signal()
         lost = Signal(profile.rings)
         m.d.comb += [
-            decided.eq(first & Mux(taking.any(), copy_ready, release_ready)),
+            decided.eq(first & Mux(taking.any(), copy_ready | at_leisure, release_ready)),
             lost.eq(sampled & ~taking),
             self.taken.eq((taking & decided.replicate(profile.rings)) | groups.taken | attempts.taken),
         ]

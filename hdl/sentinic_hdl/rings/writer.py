@@ -126,7 +126,9 @@ class Writer(wiring.Component):
             told = Signal.like(length)
             m.d.sync += told.eq(length)
         packet_address = Signal(64)
+        first = (HEADROOM // 4 - told) >> ceil_log2(beat_words)
         first_beat = Signal(range(HEADROOM // beat_bytes + 1))
+        at = Signal(range((HEADROOM + MAX_FRAME_BYTES) // beat_bytes + 2))  # the beat that goes out next
         end = Signal(LENGTH_BITS + 1)  # bytes from the slot's start to the frame's end
         tag_end = Signal(range(compose.TAGGED_WORDS + 1))
         base = Array([self.rings[n].data_base for n in range(profile.rings)])[self.i.p.ring]
@@ -156,7 +158,8 @@ class Writer(wiring.Component):
                 composed.eq(1),
                 composed_extra.eq(extra),
                 packet_address.eq(base + Cat(Const(0, 6), self.i.p.slot)),
-                first_beat.eq((HEADROOM // 4 - told) >> ceil_log2(beat_words)),
+                first_beat.eq(first),
+                at.eq(first),
                 end.eq(self.i.p.captured + HEADROOM),
                 # A report's own words begin where a packet's tag would end.
                 tag_end.eq(HEADROOM // 4 + Mux(report, 0, 3 + self.i.p.meta.headers.vlan_count)),
@@ -182,8 +185,7 @@ class Writer(wiring.Component):
 
         # --- Sequence: which beat goes out next. ---
         address = Signal(64)  # of the next beat of the packet
-        beat = Signal(range((HEADROOM + MAX_FRAME_BYTES) // beat_bytes + 2))
-        last_beat = Signal.like(beat)
+        last_beat = Signal.like(at)
         m.d.comb += last_beat.eq((end - 1) >> beat_log2)
         in_packet = Signal()
         in_descriptor = Signal(range(descriptor_beats + 1))
@@ -201,12 +203,10 @@ class Writer(wiring.Component):
 
         go_descriptor = Signal()
         go_packet = Signal()
-        at = Signal.like(beat)
         at_address = Signal(64)
         from_body = Signal()
         m.d.comb += [
             go_descriptor.eq(idle & ~in_packet & can_begin & pending.r_rdy & (results.r_rdy | pending_head.bare)),
-            at.eq(Mux(in_packet, beat, first_beat)),
             at_address.eq(Mux(in_packet, address, packet_address + Cat(Const(0, beat_log2), first_beat))),
             from_body.eq(at >= HEADROOM // beat_bytes),
         ]
@@ -226,7 +226,7 @@ class Writer(wiring.Component):
 
         # Burst length: to the packet's end, the 4 KiB boundary or 256 beats, whichever comes first.
         to_boundary = Signal(range(_BURST_BYTES // beat_bytes + 1))
-        to_end = Signal.like(beat)
+        to_end = Signal.like(at)
         limit = min(256, _BURST_BYTES // beat_bytes)
         burst = Signal(9)
         m.d.comb += [
@@ -321,7 +321,7 @@ class Writer(wiring.Component):
                 self.dma.wstrb.eq(strobe),
                 self.dma.wlast.eq(Mux(idle, burst == 1, burst_left == 1)),
                 burst_left.eq(Mux(idle, burst, burst_left) - 1),
-                beat.eq(at + 1),
+                at.eq(at + 1),
                 address.eq(at_address + beat_bytes),
                 in_packet.eq(~done),
             ]

@@ -83,8 +83,9 @@ def selecting(module, profile: Profile = SMALL) -> Bench:
     copying = bench.inner("dut.copy_valid")
     waits = dut.pause & (dut.congested | dut.busy)
     full = ~bench.inner("dut.ends.w_rdy")
-    leaves = meta_valid & bench.inner("dut.meta_done") if profile.queue_parts > 1 else 0
-    bench.check(dut.i.ready | leaves | copying | (dut.release.valid & ~dut.release.ready) | waits | full)
+    if profile.queue_parts > 1:  # it is decided of in one cycle, and copied or gone in the next
+        copying = meta_valid & (bench.inner("dut.taking").any() | bench.inner("dut.meta_done"))
+    bench.check(dut.i.ready | copying | (dut.release.valid & ~dut.release.ready) | waits | full)
     # What a stage has ended goes nowhere, and is counted as that.
     bench.check(~copies | (dut.o.p.meta.kind != Kind.VOID))
     # Whatever ends here is counted once; an extra copy ends nothing.
@@ -310,6 +311,18 @@ def test_every_packet_is_given_up_or_copied(profile: Profile, tmp_path: Path) ->
 )
 def test_a_selection_that_loses_packets_is_found_out(before: str, after: str, tmp_path: Path) -> None:
     refute(selecting(mutant(select.__name__, before, after)), tmp_path, cycles=8)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("(begun if at_leisure else", "(1 if at_leisure else"),
+        ("m.d.sync += meta_valid.eq(0)", "pass"),
+    ],
+    ids=["copies before it has decided", "takes it twice"],
+)
+def test_a_selection_at_leisure_that_loses_packets_is_found_out(before: str, after: str, tmp_path: Path) -> None:
+    refute(selecting(mutant(select.__name__, before, after), IN_PARTS), tmp_path, cycles=8)
 
 
 @pytest.mark.parametrize("name", REPORTS)

@@ -28,13 +28,14 @@ WIDE = replace(SMALL, name="wide proof", data_width=512, cell_bytes=128)
 
 def sequence_invariants(bench: Bench, beat_bytes: int) -> tuple:
     """Of the part that sends beats.  Returns the beats left of its burst, and whether these are the packet's last."""
-    names = ("burst_left", "in_descriptor", "in_packet", "composed", "beat", "last_beat", "end", "first_beat")
+    names = ("burst_left", "in_descriptor", "in_packet", "composed", "at", "last_beat", "end", "first_beat")
     burst_left, in_descriptor, in_packet, composed, beat, last_beat, end, first_beat = (
         bench.inner(f"dut.{name}") for name in names
     )
     running = in_descriptor != 0
     bench.invariant(~composed | ((end > HEADROOM) & (end <= HEADROOM + MAX_FRAME_BYTES)))
     bench.invariant(~composed | (first_beat <= HEADROOM // beat_bytes))
+    bench.invariant(~composed | in_packet | (beat == first_beat))
     bench.invariant(~in_packet | (composed & (beat <= last_beat)))
     bench.invariant(
         ~running | ((in_descriptor < DESCRIPTOR.size // beat_bytes) & (burst_left == in_descriptor) & ~in_packet)

@@ -132,11 +132,20 @@ class Statistics(wiring.Component):
         # Two half words of each word of the file.
         loading, half = Signal(), Signal(range(2 * file.words))
         sample = Signal(Sample)
+        # What is to be done after a stop is known late: it is done a cycle later, in which no packet begins.
+        change, sweep = Signal.like(changes.change), Signal.like(changes.sweep)
+        acting = change.any() | sweep.any()
+        m.d.sync += [
+            change.eq(changes.change),
+            sweep.eq(changes.sweep),
+            unit.reason.eq(changes.reason),
+            unit.final.eq(changes.final),
+        ]
         m.d.comb += [
             sample_of(self.i.p, sample),
             changes.valid.eq(self.i.valid & ~begun),
             changes.timestamp.eq(self.i.p.info.timestamp),
-            unit.start.eq(changes.valid & changes.seen & ~changes.stop & ~loading),
+            unit.start.eq(changes.valid & changes.seen & ~changes.stop & ~loading & ~acting),
             done.eq(begun & ~unit.busy),
             self.i.ready.eq(done & self.o.ready),
             self.o.valid.eq(done),
@@ -153,13 +162,11 @@ class Statistics(wiring.Component):
 
         m.d.comb += [
             changes.between.eq(~unit.busy & ~loading),
-            sweeping.eq(unit.sweeping | file.clearing),
+            sweeping.eq(unit.sweeping | file.clearing | sweep.any()),
             closing.eq(unit.closing),
-            pending.eq(changes.pending | loading),
-            unit.change.eq(changes.change),
-            unit.sweep.eq(changes.sweep),
-            unit.reason.eq(changes.reason),
-            unit.final.eq(changes.final),
+            pending.eq(changes.pending | loading | change.any()),
+            unit.change.eq(change),
+            unit.sweep.eq(sweep),
             unit.flags.eq(bank.rule_flags),
             unit.thresholds.packets.eq(Cat(bank.threshold_packets_low, bank.threshold_packets_high)),
             unit.thresholds.bytes.eq(Cat(bank.threshold_bytes_low, bank.threshold_bytes_high)),
@@ -169,10 +176,10 @@ class Statistics(wiring.Component):
             unit.load.data.eq(file.data.word_select(half[0], len(unit.load.data))),
             unit.load_valid.eq(loading & file.granted),
         ]
-        with m.If(changes.change.any()):
+        with m.If(change.any()):
             m.d.sync += loading.eq(1)
-            for n in range(len(changes.change)):
-                with m.If(changes.change[n]):
+            for n in range(len(change)):
+                with m.If(change[n]):
                     m.d.sync += unit.load_rule.eq(n)
         with m.If(unit.load_valid):
             m.d.sync += half.eq(half + 1)

@@ -206,7 +206,9 @@ class FoldedSynOffload(wiring.Component):
         passing = Signal()  # and the meta behind it
         ending = Signal()  # that SYN ends here, and is told of in a record
         moves = Signal()
-        m.d.comb += read_back(old, reader.headers, record, held)
+        given = Signal(kept)  # of the SYN that is given back: a block RAM answers late
+        m.d.sync += given.eq(old)
+        m.d.comb += read_back(given, reader.headers, record, held)
         m.d.comb += restored(record, held, reason, back)
         m.d.comb += ended_of(record, held, reason, ended.entry)
         with m.If(ending):
