@@ -235,7 +235,7 @@ class Card(wiring.Component):
             "dma": (copy.o.valid, copy.o.ready),
         }
         increments = self._increments(
-            ports, parser, select, writer, interrupt, steps, valid & ready & ~compose.is_extra(payload)
+            m, ports, parser, select, writer, interrupt, steps, valid & ready & ~compose.is_extra(payload)
         )
         for stage in chain:
             if "attempts" in stage.signature.members:
@@ -393,11 +393,20 @@ class Card(wiring.Component):
             beats = body.o
         wiring.connect(m, beats, writer.body)
 
-    def _increments(self, ports, parser, select, writer, interrupt, steps, stage_moved):
+    def _increments(self, m, ports, parser, select, writer, interrupt, steps, stage_moved):
         """By how much each counter grows in this cycle; packets are counted once they are surely past a point."""
         profile = self.profile
         headers = parser.o.p.headers
-        parsed = parser.o.valid & parser.o.ready
+        # When the stages take a packet is known late: what it is, is counted a cycle later.
+        parsed = {
+            "malformed": headers.verdict == Verdict.MALFORMED,
+            "extension_depth": headers.parse_error == ParseError.EXTENSION_DEPTH,
+            "network_checksum_bad": headers.network_checksum_bad,
+            "transport_checksum_bad": headers.transport_checksum == Checksum.BAD,
+        }
+        for name, found in parsed.items():
+            parsed[name] = Signal(name=f"parsed_{name}")
+            m.d.sync += parsed[name].eq(parser.o.valid & parser.o.ready & found)
         good = [
             p.events.received & ~(p.events.runt | p.events.oversize | p.events.error | p.events.overflow) for p in ports
         ]
@@ -420,10 +429,7 @@ class Card(wiring.Component):
             "dropped_ring_full": select.fates.ring_full,
             "dropped_congested": select.fates.congested,
             "dropped_dma_error": writer.events.failed & ~writer.events.of_report,
-            "malformed": parsed & (headers.verdict == Verdict.MALFORMED),
-            "extension_depth": parsed & (headers.parse_error == ParseError.EXTENSION_DEPTH),
-            "network_checksum_bad": parsed & headers.network_checksum_bad,
-            "transport_checksum_bad": parsed & (headers.transport_checksum == Checksum.BAD),
+            **parsed,
             "stage_packets": stage_moved,
             "dma_data_beats": writer.events.data_beat,
             "dma_descriptor_beats": writer.events.descriptor_beat,

@@ -146,7 +146,6 @@ class Statistics(wiring.Component):
             changes.valid.eq(self.i.valid & ~begun),
             changes.timestamp.eq(self.i.p.info.timestamp),
             unit.start.eq(changes.valid & changes.seen & ~changes.stop & ~loading & ~acting),
-            done.eq(begun & ~unit.busy),
             self.i.ready.eq(done & self.o.ready),
             self.o.valid.eq(done),
             self.o.payload.eq(self.i.payload),
@@ -156,9 +155,11 @@ class Statistics(wiring.Component):
             unit.lossless.eq(self.lossless),
         ]
         with m.If(self.i.ready):
-            m.d.sync += begun.eq(0)
+            m.d.sync += [begun.eq(0), done.eq(0)]
         with m.Elif(unit.start):
             m.d.sync += begun.eq(1)
+        with m.Elif(begun & unit.ending):
+            m.d.sync += done.eq(1)
 
         m.d.comb += [
             changes.between.eq(~unit.busy & ~loading),

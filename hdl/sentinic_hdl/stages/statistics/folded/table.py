@@ -103,6 +103,7 @@ class FoldedTable(wiring.Component):
     length: of that packet
     counted: in this cycle a packet has been counted; ``crossed`` tells what came of it
     counting: a packet is under way
+    ending: in the next cycle it is not
     idle: nothing is
     live: records in the table
     clearing: after reset; packets and sweeps wait
@@ -131,6 +132,7 @@ class FoldedTable(wiring.Component):
                 "counted": Out(1),
                 "crossed": Out(Crossed),
                 "counting": Out(1),
+                "ending": Out(1),
                 "idle": Out(1),
                 "live": Out(range(2 * sets + 1)),
                 "clearing": Out(1, init=1),
@@ -270,6 +272,7 @@ class FoldedTable(wiring.Component):
                     with m.Else():
                         m.next = "WRITE"
             with m.State("WRITE"):
+                m.d.comb += self.ending.eq(1)
                 m.d.comb += [place.eq(chosen), fetch.eq(1)]
                 m.d.comb += [
                     write_state.en.eq(~away),

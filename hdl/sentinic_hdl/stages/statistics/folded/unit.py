@@ -50,6 +50,7 @@ class FoldedUnit(wiring.Component):
     sweeping: a sweep is under way, or the table is being cleared
     closing: what the rule that was forgotten last has left is not all on its way; no other may be
     busy: the packet has not been counted by all rules
+    ending: in the next cycle it has been, if it has not yet
     reports: groups for the host
     """
 
@@ -76,6 +77,7 @@ class FoldedUnit(wiring.Component):
                 "sweeping": Out(1),
                 "closing": Out(1),
                 "busy": Out(1),
+                "ending": Out(1),
                 "reports": Out(stream.Signature(report_shape(profile))),
             }
         )
@@ -97,6 +99,7 @@ class FoldedUnit(wiring.Component):
             table.i.valid.eq(matcher.o.valid),
             matcher.o.ready.eq(table.i.ready),
             self.busy.eq(matcher.busy | matcher.o.valid | table.counting),
+            self.ending.eq(~matcher.busy & ~matcher.o.valid & (~table.counting | table.ending)),
         ]
         for name in ("rule", "key", "reversed", "index"):
             m.d.comb += table.i.p[name].eq(matcher.o.p[name])
