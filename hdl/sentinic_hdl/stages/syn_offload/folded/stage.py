@@ -115,8 +115,6 @@ class FoldedSynOffload(wiring.Component):
             expiry.timeout.eq(timeout),
             expiry.flush.eq(bank.action_strobe[0]),
             expiry.empty.eq(resting & (places.live == 0)),
-            # While the table is being cleared, nothing is held.
-            idle.eq(places.clearing | (~bank.control[0] & ~expiry.flushing & (places.live == 0))),
             ended.lossless.eq(self.lossless),
             ended.wanted.eq(self.wanted),
             ended.behind.eq(self.reporting),
@@ -173,6 +171,10 @@ class FoldedSynOffload(wiring.Component):
             full=full,
         )  # fmt: skip
         decided = Signal()
+        empty = Signal()  # there is no attempt; a register, as what is known of that comes late
+        m.d.sync += empty.eq((places.live == 0) & ~decided & ~expiry.flushing)
+        # While the table is being cleared, nothing is held.
+        m.d.comb += idle.eq(places.clearing | (~bank.control[0] & empty))
         entered = Signal(kept)
         m.d.comb += entered.eq(old)
         with m.If(fate.insert):
