@@ -121,13 +121,15 @@ class Writer(wiring.Component):
         composed_next = Signal()  # the sequencer takes what is composed
         length, length_statement = compose.tag_words(self.i.p)
         m.d.comb += length_statement
-        told = length  # in beats, a copy with a tag is there a cycle before it is begun
-        if descriptor_beats > 1:
-            told = Signal.like(length)
-            m.d.sync += told.eq(length)
-        packet_address = Signal(64)
-        first = (HEADROOM // 4 - told) >> ceil_log2(beat_words)
         first_beat = Signal(range(HEADROOM // beat_bytes + 1))
+        told, first = length, (HEADROOM // 4 - length) >> ceil_log2(beat_words)
+        if descriptor_beats > 1:
+            # In beats, a copy with a tag is there a cycle before it is begun.
+            told = Signal.like(length)
+            coming = Signal.like(first_beat)
+            m.d.sync += [told.eq(length), coming.eq(first)]
+            first = coming
+        packet_address = Signal(64)
         at = Signal(range((HEADROOM + MAX_FRAME_BYTES) // beat_bytes + 2))  # the beat that goes out next
         end = Signal(LENGTH_BITS + 1)  # bytes from the slot's start to the frame's end
         tag_end = Signal(range(compose.TAGGED_WORDS + 1))
@@ -267,7 +269,7 @@ class Writer(wiring.Component):
             ]
             tagged = self._at_once(m, length, at, compose_now)
         else:
-            tagged = self._in_beats(m, told, at, begin, begun, sending_packet, last_word, pending, descriptors)
+            tagged = self._in_beats(m, told, first, at, begin, begun, sending_packet, last_word, pending, descriptors)
         lanes = []
         for lane, word in enumerate(tagged):
             place = Signal(len(at) + ceil_log2(beat_words), name=f"lane_place{lane}")
@@ -379,7 +381,7 @@ class Writer(wiring.Component):
                         m.d.comb += value.eq(word)
         return tagged
 
-    def _in_beats(self, m, length, at, begin, begun, sent, last_word, pending, descriptors):
+    def _in_beats(self, m, length, first, at, begin, begun, sent, last_word, pending, descriptors):
         """The words at ``at``, each chosen when it is sent, as the beats of the descriptor are when they are queued.
 
         The copy stays at the door until its tag is sent and its descriptor made.
@@ -410,7 +412,7 @@ class Writer(wiring.Component):
             m.d.sync += [begun.eq(0), made.eq(0)]
         # The words of the next beat are chosen while this one is sent.
         following = Signal.like(at)
-        m.d.comb += following.eq(Mux(begin, (HEADROOM // 4 - length) >> ceil_log2(lanes), at + 1))
+        m.d.comb += following.eq(Mux(begin, first, at + 1))
         choices = compose.slot_choices(self.i.p, length)
         words = []
         for lane in range(lanes):

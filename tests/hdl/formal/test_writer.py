@@ -101,7 +101,9 @@ def add_writer(bench: Bench, module, profile):
         # A copy stays until it is sent as far as its own words go; that does not wait for the copy to go.
         made, tagging = bench.inner("dut.made"), bench.inner("dut.tagging")
         bench.invariant(~begun | (copies.waiting & (asked | dut.i.p.bare)))
-        bench.invariant(~asked | (bench.inner("dut.told") == bench.inner("dut.tag_length")))
+        length, words = bench.inner("dut.tag_length"), profile.beat_bytes // 4
+        bench.invariant(~asked | (bench.inner("dut.told") == length))
+        bench.invariant(~asked | (bench.inner("dut.coming") == (HEADROOM // 4 - length) // words))
         bench.invariant(begun | (~made & ~tagging & (making == 0)))
         bench.invariant(~made | (making == 0))
         bench.invariant(~tagging | (composed & ~dut.i.p.bare))
