@@ -39,8 +39,8 @@ class SelectFates(data.Struct):
 class Select(wiring.Component):
     """Decides, for each packet, which rings take it.
 
-    One packet a cycle that no ring takes; one copy a cycle otherwise.  Three cycles from ``i`` to ``o``.  Where queues are
-    in parts, which give and take no item a cycle either, both take one more.
+    One packet a cycle that no ring takes; one copy a cycle otherwise.  Three cycles from ``i`` to ``o``.  Where
+    queues are in parts, which give and take no item a cycle either, both take one more.
 
     A report goes to each ring that is there for its kind, in a cycle in which no packet's copy leaves or instead of
     one: packets that no ring takes never wait for it.  One of statistics waits until all these rings have room.  One of
