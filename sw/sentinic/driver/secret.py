@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 
-#: What is there to be found is found in a few draws: of those with four windows, one in sixteen is good.
+#: What is there to be found is found in a few draws: half of all are good for one window, one in 256 for eight.
 _DRAWS = 100_000
 
 
