@@ -1,21 +1,22 @@
 """The card: everything between the MAC boundary and the DMA bus."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from sentinic.abi import registers as abi
 from sentinic.abi.counters import counter_names
+from sentinic.abi.descriptor import DESCRIPTOR
 from sentinic.abi.profiles import Profile
-from sentinic.abi.syn_offload import Reason
-from sentinic.abi.verdicts import Checksum, Content, Kind, ParseError, Verdict
+from sentinic.abi.verdicts import Content, Kind
+from sentinic_hdl import counting
 from sentinic_hdl.axi import AxiLite, AxiStream, AxiWrite
 from sentinic_hdl.csr import AxiLiteBridge, CounterBank, RegisterBank
 from sentinic_hdl.ingress.merge import Merge
 from sentinic_hdl.ingress.port import IngressPort
 from sentinic_hdl.interrupt import Interrupt
-from sentinic_hdl.meta import LENGTH_BITS, PacketMeta, frame_beat
+from sentinic_hdl.meta import PacketMeta, frame_beat
 from sentinic_hdl.parser import Parser
 from sentinic_hdl.queue import Queue
 from sentinic_hdl.readers import Readers
@@ -234,12 +235,12 @@ class Card(wiring.Component):
             "dispatch": (metas.o.valid, metas.o.ready),
             "dma": (copy.o.valid, copy.o.ready),
         }
-        increments = self._increments(
-            m, ports, parser, select, writer, interrupt, steps, valid & ready & ~compose.is_extra(payload)
+        increments = counting.increments(
+            m, profile, ports, parser, select, writer, interrupt, steps, valid & ready & ~compose.is_extra(payload)
         )
         for stage in chain:
             if "attempts" in stage.signature.members:
-                increments.update(self._attempts(stage.attempts, select))
+                increments.update(counting.attempts(profile, stage.attempts, select))
         # Reports are no packets.
         increments["reports"] = writer.events.delivered & writer.events.of_report
         increments["reports_lost"] = (
@@ -387,88 +388,11 @@ class Card(wiring.Component):
 
     def _to_writer(self, m, beats, writer):
         """The beats that the writer has asked for: on a narrow bus whether it takes one is known late."""
-        if self.profile.queue_parts > 1:
+        if self.profile.beat_bytes < DESCRIPTOR.size:
             m.submodules.body = body = Slice(self.profile.data_width)
             wiring.connect(m, beats, body.i)
             beats = body.o
         wiring.connect(m, beats, writer.body)
-
-    def _increments(self, m, ports, parser, select, writer, interrupt, steps, stage_moved):
-        """By how much each counter grows in this cycle; packets are counted once they are surely past a point."""
-        profile = self.profile
-        headers = parser.o.p.headers
-        # When the stages take a packet is known late: what it is, is counted a cycle later.
-        parsed = {
-            "malformed": headers.verdict == Verdict.MALFORMED,
-            "extension_depth": headers.parse_error == ParseError.EXTENSION_DEPTH,
-            "network_checksum_bad": headers.network_checksum_bad,
-            "transport_checksum_bad": headers.transport_checksum == Checksum.BAD,
-        }
-        for name, found in parsed.items():
-            parsed[name] = Signal(name=f"parsed_{name}")
-            m.d.sync += parsed[name].eq(parser.o.valid & parser.o.ready & found)
-        good = [
-            p.events.received & ~(p.events.runt | p.events.oversize | p.events.error | p.events.overflow) for p in ports
-        ]
-
-        def at_ports(name):
-            return sum((port.events[name] for port in ports[1:]), ports[0].events[name])
-
-        table = {
-            "cycles": Const(1, 1),
-            "received": at_ports("received"),
-            "held": good[0] + good[1],
-            "delivered": (writer.events.delivered & ~writer.events.of_report) + select.fates.delivered,
-            "offloaded": select.fates.offloaded,
-            "filtered": select.fates.filtered,
-            "sampled_out": select.fates.sampled_out,
-            "dropped_runt": at_ports("runt"),
-            "dropped_oversize": at_ports("oversize"),
-            "dropped_error": at_ports("error"),
-            "dropped_overflow": at_ports("overflow"),
-            "dropped_ring_full": select.fates.ring_full,
-            "dropped_congested": select.fates.congested,
-            "dropped_dma_error": writer.events.failed & ~writer.events.of_report,
-            **parsed,
-            "stage_packets": stage_moved,
-            "dma_data_beats": writer.events.data_beat,
-            "dma_descriptor_beats": writer.events.descriptor_beat,
-            "dma_errors": writer.events.response_error,
-            "interrupts": interrupt.raised,
-        }
-        for n, port in enumerate(ports):
-            table[f"port{n}.received"] = port.events.received
-            table[f"port{n}.received_bytes"] = port.events.length
-            table[f"port{n}.dropped"] = port.events.received & ~good[n]
-        for name, (valid, ready) in steps.items():
-            table[f"{name}.busy_cycles"] = valid & ready
-            table[f"{name}.stall_cycles"] = valid & ~ready
-        for n in range(profile.rings):
-            mine = (writer.events.ring == n) & ~writer.events.of_report
-            table[f"ring{n}.delivered"] = writer.events.copy_written & mine
-            table[f"ring{n}.delivered_bytes"] = writer.events.captured & (writer.events.copy_written & mine).replicate(
-                LENGTH_BITS
-            )
-            table[f"ring{n}.sampled_out"] = select.ring_events.sampled_out[n]
-            table[f"ring{n}.lost"] = select.ring_events.lost[n]
-            table[f"ring{n}.errors"] = writer.events.copy_failed & mine
-        return table
-
-    def _attempts(self, events, select):
-        """What became of attempts, for the counters of each port."""
-        table = {}
-        for n in range(self.profile.ports):
-            came, given = events.port == n, events.given_port == n
-            table[f"port{n}.attempts"] = events.hold & came
-            table[f"port{n}.attempts_again"] = events.absorb & came
-            table[f"port{n}.attempts_uncopied"] = events.uncopied & came
-            for reason in Reason:
-                if reason is not Reason.NONE:
-                    table[f"port{n}.attempts_{reason.name.lower()}"] = (events.reason == reason) & given
-            ended = events.ended_port == n
-            table[f"port{n}.attempts_recorded"] = events.recorded & ended
-            table[f"port{n}.attempts_unreported"] = select.unreported[n] + (events.unreported & ended)
-        return table
 
     def _identity(self, m, bank, cells_used, stages):
         profile = self.profile

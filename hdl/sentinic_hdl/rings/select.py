@@ -1,9 +1,7 @@
 """Which rings take a packet: filter, spreading, sampling, room; one copy a ring that does."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.memory import Memory
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from sentinic.abi.descriptor import HEADROOM, SLOT_ALIGNMENT
@@ -12,28 +10,13 @@ from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
 from sentinic.abi.syn_offload import UNANSWERED
 from sentinic.abi.verdicts import Kind
 from sentinic_hdl.meta import LENGTH_BITS, PacketMeta
-from sentinic_hdl.rings import compose
+from sentinic_hdl.rings import compose, extra_copies
 from sentinic_hdl.rings.report_copies import ReportCopies
-from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, copy_shape, report_frame, ring_events
-from sentinic_hdl.store import cells_of, release_shape
+from sentinic_hdl.rings.types import SLOT_BITS, RingConfig, SelectFates, copy_shape, report_frame, ring_events
+from sentinic_hdl.store import release_shape
 
 #: A ring's snap length never cuts the link and VLAN headers that the tag is put behind, or leaves no byte at all.
 MIN_SNAP_BYTES = 64
-
-
-#: Places for SYNs that end behind extra copies of them, and for such copies.
-ENDS = 64
-
-
-class SelectFates(data.Struct):
-    """A packet that goes to no ring, or has already been to some (``delivered``); at most one bit a cycle."""
-
-    delivered: 1
-    offloaded: 1
-    filtered: 1
-    sampled_out: 1
-    ring_full: 1
-    congested: 1
 
 
 class Select(wiring.Component):
@@ -248,7 +231,9 @@ class Select(wiring.Component):
                 m.d.sync += [begun.eq(rest.any()), todo.eq(rest)]
             with m.Elif(first & at_leisure):
                 m.d.sync += [begun.eq(1), todo.eq(taking)]
-        ends = self._release(m, meta, meta_valid & ~hold & ~taking.any(), extra, release_ready)
+        ends = extra_copies.give_back(
+            m, profile, self.release, self.extra_read, meta, meta_valid & ~hold & ~taking.any(), extra, release_ready
+        )
 
         place_ready = Signal()
         report_copy = Signal()
@@ -278,7 +263,7 @@ class Select(wiring.Component):
             m.d.comb += fate.sampled_out.eq(1)
         with m.Else():
             m.d.comb += [fate.congested.eq((sampled & room).any()), fate.ring_full.eq(~(sampled & room).any())]
-        earlier = self._earlier(m, meta, fate, decided & extra)
+        earlier = extra_copies.earlier_fates(m, profile, self.i, meta, fate, decided & extra)
         m.d.sync += [self.fates.eq(0), self.ring_events.eq(0), self.unreported.eq(0)]
         with m.If(decided):
             m.d.sync += [self.ring_events.sampled_out.eq(match & ~sampled), self.ring_events.lost.eq(lost)]
@@ -313,69 +298,6 @@ class Select(wiring.Component):
             ends.w_en.eq(Mux(extra, marking, meta_valid & ~hold & ~taking.any() & meta.shared)),
         ]
         return m
-
-    def _earlier(self, m, meta, fate, extra):
-        """What became of the extra copies of the packet in ``meta``; 0 if there were none, or nobody wanted them.
-
-        ``extra``: it is one now, whose ``fate`` is to be kept until the packet comes again.
-        """
-        earlier = Signal(SelectFates)
-        if not self._profile.attempts:
-            return earlier
-        names = ("delivered", "sampled_out", "ring_full", "congested")
-        shape = data.StructLayout(dict.fromkeys(names, 1))
-        m.submodules.earlier = memory = Memory(shape=shape, depth=self._profile.cells, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        # What is written in the cycle in which it is read, and so not read.
-        last = Signal(shape)
-        last_cell = Signal.like(meta.cell)
-        m.d.comb += [
-            write.addr.eq(meta.cell),
-            write.en.eq(extra),
-            read.addr.eq(self.i.p.cell),
-            read.en.eq(self.i.ready & self.i.valid & self.i.p.shared),
-            *(write.data[name].eq(fate[name]) for name in names),
-        ]
-        with m.If(extra):
-            m.d.sync += [last.eq(write.data), last_cell.eq(meta.cell)]
-        with m.If(meta.shared & ~meta.raw):
-            for name in names:
-                m.d.comb += earlier[name].eq(Mux(last_cell == meta.cell, last[name], read.data[name]))
-        return earlier
-
-    def _release(self, m, meta, gone, extra, ready):
-        """Give back what is ``gone``; what was copied before, when these extra copies are read.
-
-        The latter waits in a queue, in which each extra copy is a place that goes when one has been read, and then for
-        a cycle in which nothing else is given back: no packet waits for it, unless the queue is full.
-        """
-        cell_bits = len(self.release.p.cell)
-        m.submodules.ends = ends = SyncFIFOBuffered(width=cell_bits + 1, depth=ENDS)
-        free = Signal()
-        at_once = Signal()
-        ending = Signal()
-        skipping = Signal()
-        unread = Signal()  # there is no news of the copy yet
-        news = Signal(range(ENDS + 1))  # extra copies that were read, and still have a place
-        m.d.comb += [
-            # Through a register: once offered, a packet stays given up, even if a ring has room again meanwhile.
-            free.eq(~self.release.valid | self.release.ready),
-            at_once.eq(gone & ~meta.shared),
-            ending.eq(ends.r_rdy & ends.r_data[-1]),
-            unread.eq(~news.any() & ~self.extra_read),
-            skipping.eq(ends.r_rdy & ~ends.r_data[-1] & ~unread),
-            ends.r_en.eq(Mux(ending, free & ~at_once, skipping)),
-            ready.eq(Mux(meta.shared, extra | ends.w_rdy, free)),
-        ]
-        m.d.sync += news.eq(news + self.extra_read - skipping)
-        with m.If(free):
-            m.d.sync += [
-                self.release.valid.eq(at_once | ending),
-                self.release.p.cell.eq(Mux(at_once, meta.cell, ends.r_data[:cell_bits])),
-                # A SYN that waits has one cell.
-                self.release.p.cells.eq(Mux(at_once, cells_of(self._profile, meta.info.length), 1)),
-            ]
-        return ends
 
     def _reports(self, m, room, ready, busy):
         """Copies of reports, of statistics and of attempts.

@@ -76,3 +76,14 @@ def ask_shape(profile: Profile) -> data.StructLayout:
 def ring_events(profile: Profile) -> data.StructLayout:
     """Packets passed over or lost, a bit a ring."""
     return data.StructLayout({"sampled_out": profile.rings, "lost": profile.rings})
+
+
+class SelectFates(data.Struct):
+    """A packet that goes to no ring, or has already been to some (``delivered``); at most one bit a cycle."""
+
+    delivered: 1
+    offloaded: 1
+    filtered: 1
+    sampled_out: 1
+    ring_full: 1
+    congested: 1

@@ -12,8 +12,7 @@ from sentinic.abi.registers import RING_MARGIN_DESCRIPTORS, RING_MARGIN_SLOTS
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Kind, Protocol, Verdict
 from sentinic_hdl.meta import PacketMeta
-from sentinic_hdl.rings.select import SelectFates
-from sentinic_hdl.rings.types import RingConfig, copy_shape, ring_events
+from sentinic_hdl.rings.types import RingConfig, SelectFates, copy_shape, ring_events
 from sentinic_hdl.store import release_shape
 from tests.hdl.block_bench import LIMIT, Bench, Packed
 from tests.reference.card import Ring
