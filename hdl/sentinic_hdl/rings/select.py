@@ -238,7 +238,9 @@ class Select(wiring.Component):
         place_ready = Signal()
         report_copy = Signal()
         frame = Signal(report_frame(profile))
-        groups, attempts = self._reports(m, room, place_ready, begun | copy_valid)
+        # Of a packet and a report in the same cycle, ``taken`` could tell but one.
+        undecided = meta_valid & ~begun if at_leisure else 0
+        groups, attempts = self._reports(m, room, place_ready, undecided, begun | copy_valid)
         m.d.comb += [
             report_copy.eq(groups.copy | attempts.copy),
             copy_ready.eq(place_ready & ~report_copy & (~extra | ends.w_rdy)),
@@ -299,7 +301,7 @@ class Select(wiring.Component):
         ]
         return m
 
-    def _reports(self, m, room, ready, busy):
+    def _reports(self, m, room, ready, undecided, busy):
         """Copies of reports, of statistics and of attempts.
 
         ``ready``: there is a place, which they share with packets; ``busy``: with one that has a copy to go now.
@@ -308,7 +310,12 @@ class Select(wiring.Component):
         attempts = ReportCopies(m, self, "attempts", "attempts", self._bare, ready)
         m.d.comb += [
             groups.may_begin.eq(
-                self.report.valid & ~groups.begun & ~attempts.begun & ~(groups.wanting & ~room).any() & ~self.congested
+                self.report.valid
+                & ~groups.begun
+                & ~attempts.begun
+                & ~undecided
+                & ~(groups.wanting & ~room).any()
+                & ~self.congested
             ),
             groups.first.eq(groups.wanting),
             attempts.may_begin.eq(
@@ -316,6 +323,7 @@ class Select(wiring.Component):
                 & ~attempts.begun
                 & ~groups.copy
                 & ~groups.begun
+                & ~undecided
                 & ~busy
                 & self.attempts_turn
                 & Mux(self.pause, ~(attempts.wanting & ~room).any(), attempts.first.any() | ~attempts.wanting.any())
