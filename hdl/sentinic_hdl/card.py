@@ -231,7 +231,7 @@ class Card(wiring.Component):
         steps = {
             "ingress": (merged.o.valid, merged.o.ready),
             "parser": (parser.o.valid, parser.o.ready),
-            "stages": (entry_valid, entry_ready),
+            **{name: (stage.i.valid, stage.i.ready) for name, stage in zip(profile.stages, chain, strict=True)},
             "dispatch": (metas.o.valid, metas.o.ready),
             "dma": (copy.o.valid, copy.o.ready),
         }

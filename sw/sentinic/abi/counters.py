@@ -77,8 +77,6 @@ ATTEMPTS: tuple[Counter, ...] = (
         "of the last three, those that no ring got though one wanted them, and those that found no room in a report",
     ),
 )
-#: Blocks whose streams are watched, in the order that packets meet them.
-WATCHED: tuple[str, ...] = ("ingress", "parser", "stages", "dispatch", "dma")
 WATCH: tuple[Counter, ...] = (
     Counter("busy_cycles", "cycles", "cycles in which the block's input moved"),
     Counter("stall_cycles", "cycles", "cycles in which the block's input waited for it"),
@@ -92,6 +90,11 @@ RING: tuple[Counter, ...] = (
 )
 
 
+def watched(profile: Profile) -> tuple[str, ...]:
+    """Blocks of a build whose streams are watched, in the order that packets meet them; among them its stages."""
+    return ("ingress", "parser", *profile.stages, "dispatch", "dma")
+
+
 def counter_names(profile: Profile) -> list[str]:
     """Names of the counters of a build, in snapshot order: ``received``, ``port0.received``, ``ring3.lost``."""
     return [name for name, _ in counter_table(profile)]
@@ -103,6 +106,6 @@ def counter_table(profile: Profile) -> list[tuple[str, Counter]]:
     table += [(f"port{n}.{c.name}", c) for n in range(profile.ports) for c in PORT]
     if profile.attempts:
         table += [(f"port{n}.{c.name}", c) for n in range(profile.ports) for c in ATTEMPTS]
-    table += [(f"{block}.{c.name}", c) for block in WATCHED for c in WATCH]
+    table += [(f"{block}.{c.name}", c) for block in watched(profile) for c in WATCH]
     table += [(f"ring{n}.{c.name}", c) for n in range(profile.rings) for c in RING]
     return table

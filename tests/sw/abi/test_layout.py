@@ -137,4 +137,4 @@ def test_every_name_in_a_snapshot_is_unique_and_the_fates_are_among_them() -> No
     assert len(set(names)) == len(names)
     assert set(counters.FATES) <= set(names)
     assert names[:3] == ["cycles", "received", "held"]
-    assert {"port1.received_bytes", "dma.stall_cycles", "ring3.lost"} <= set(names)
+    assert {"port1.received_bytes", "statistics.stall_cycles", "dma.stall_cycles", "ring3.lost"} <= set(names)

@@ -167,7 +167,7 @@ def test_numbers_of_the_summary_appear(page: str) -> None:
 
 def test_busy_and_stalled_cycles_are_told_for_each_block(page: str) -> None:
     assert line(page, "dispatch")[2:] == ["21.6 %4 321", "43.8 %8 765"]
-    for block in ("ingress", "parser", "stages", "dma"):
+    for block in ("ingress", "parser", "statistics", "syn offload", "passthrough", "dma"):
         assert line(page, block)
     assert "Frames waited longest for dispatch: 43.8 % of 20 000 cycles." in words(page)
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from sentinic.abi.counters import WATCHED
 from sentinic.monitor.report.parts import Column, bar, legend, section, table
 from sentinic.monitor.report.text import count, counted, digits, escape, octets, scaled, share, with_unit
 
@@ -12,8 +11,12 @@ def blocks(summary: dict[str, Any]) -> str:
     counters = summary["counters"]
     cycles = counters["cycles"]
     rows, stalls = [], {}
-    for block in WATCHED:
-        busy, stall = counters[f"{block}.busy_cycles"], counters[f"{block}.stall_cycles"]
+    for name in counters:
+        name, _, what = name.rpartition(".")
+        if what != "busy_cycles":
+            continue
+        block = name.replace("_", " ")
+        busy, stall = counters[f"{name}.busy_cycles"], counters[f"{name}.stall_cycles"]
         stalls[block] = stall
         rows.append(
             (
