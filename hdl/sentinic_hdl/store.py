@@ -73,7 +73,7 @@ class FreeList(wiring.Component):
         # Cells that were never used need not pass through the FIFO first.  Those that came back go before them: no more
         # of a large store is touched than packets need at once, which a simulator's caches like.
         fresh = Signal(range(self._cells + 1))
-        any_fresh = fresh != self._cells
+        any_fresh = Signal(init=1)
         from_fresh, stays = Signal(), Signal()  # what was offered stays offered
         m.d.comb += [
             from_fresh.eq(any_fresh & (stays | ~fifo.r_rdy)),
@@ -85,7 +85,7 @@ class FreeList(wiring.Component):
         ]
         m.d.sync += stays.eq(from_fresh & ~self.o.ready)
         with m.If(self.o.ready & from_fresh):
-            m.d.sync += fresh.eq(fresh + 1)
+            m.d.sync += [fresh.eq(fresh + 1), any_fresh.eq(fresh != self._cells - 1)]
         return m
 
 
@@ -103,7 +103,7 @@ class PacketStore(wiring.Component):
     read: frames to read; may release them
     o: the beats read
     release: frames to give back unread
-    cells_used: cells in use
+    cells_used: cells in use a cycle before
     """
 
     def __init__(self, *, profile: Profile):
@@ -145,7 +145,13 @@ class PacketStore(wiring.Component):
 
         taken = free.o.valid & free.o.ready
         given = free.i.valid
-        m.d.sync += self.cells_used.eq(self.cells_used + taken - given)
+        taken_before = Signal()
+        given_before = Signal()
+        m.d.sync += [
+            taken_before.eq(taken),
+            given_before.eq(given),
+            self.cells_used.eq(self.cells_used + taken_before - given_before),
+        ]
         return m
 
     def _write(self, m, w_port, w_link, free):

@@ -49,6 +49,7 @@ class Folded(wiring.Component):
     Members
     -------
     i: beats of 8 bytes; waits for a free window between frames
+    open: another frame may be begun in the coming cycle, if none is in this one
     key: of the flow hash
     """
 
@@ -62,6 +63,7 @@ class Folded(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(frame_beat(profile))),
+                "open": In(1),
                 "key": In(KEY_BITS),
                 "link": Out(stream.Signature(LinkFields, always_ready=True)),
                 "network": Out(stream.Signature(NetworkFields, always_ready=True)),
@@ -255,16 +257,22 @@ class Folded(wiring.Component):
         gathered, linked = Signal(), Signal()
         held = Signal(range(self._frames + 1))
         taken, to_link, to_labels = Signal(), Signal(), Signal()
+        may_begin, left_head = Signal(), Signal()
         m.d.comb += [
             taken.eq(self.i.valid & self.i.ready),
             window.i.valid.eq(taken),
             window.i.payload.eq(beat),
-            # A frame waits for a window, and its second beat until the frame before has left ``head``.
-            self.i.ready.eq(Mux(beat.first, held != self._frames, ~gathered | (window.here > 5))),
+            # Settled a cycle before: on it hangs all that takes a beat, here and in the store.
+            self.i.ready.eq(Mux(beat.first, may_begin, (window.here > 1) | left_head)),
             to_labels.eq(linked & (~known | release)),
             to_link.eq(gathered & (~linked | to_labels)),
         ]
-        m.d.sync += held.eq(held + (taken & beat.first) - finished)
+        m.d.sync += [
+            held.eq(held + (taken & beat.first) - finished),
+            # A frame waits for a window, and its second beat until the frame before has left ``head``.
+            may_begin.eq(self.open & (held != self._frames) & ~(taken & beat.first)),
+            left_head.eq(~gathered | to_link),
+        ]
         with m.If(taken):
             with m.Switch(window.here):
                 with m.Case(1):

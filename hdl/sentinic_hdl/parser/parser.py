@@ -84,10 +84,10 @@ class Parser(wiring.Component):
             m.submodules.checksum = checksum = ChecksumUnit(profile=self._profile, depth=512, jobs=depth)
             m.submodules.decode = decode = Folded(profile=self._profile)
             m.d.comb += [
-                open_.eq(in_flight != depth),
+                decode.open.eq(in_flight != depth),
                 decode.key.eq(self.hash_key),
-                decode.i.valid.eq(self.i.valid & ~checksum.full & (in_frame | open_)),
-                self.i.ready.eq(decode.i.ready & ~checksum.full & (in_frame | open_)),
+                decode.i.valid.eq(self.i.valid & ~checksum.full),
+                self.i.ready.eq(decode.i.ready & ~checksum.full),
             ]
             connect(m, decode.flow_hash, collect.flow_hash)
         else:

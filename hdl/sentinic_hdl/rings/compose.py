@@ -14,6 +14,8 @@ from sentinic.abi.verdicts import Kind, Verdict
 TAGGED_WORDS = HEADROOM // 4 + 3 + 2
 _HEADROOM_WORDS = HEADROOM // 4
 _LINK_WORDS = 3
+#: Of a number of words from a slot's start on, or backwards to there.
+BACK_BITS = bits_for(2 * _HEADROOM_WORDS)
 
 
 def swap_bytes(value: Value) -> Value:
@@ -238,20 +240,24 @@ def slot_choices(copy, length: Value) -> list[Value]:
     return [*parts.link, *parts.vlans, *parts.header, *news, *parts.tcp, *parts.fixed][::-1]
 
 
-def slot_choice(m: Module, copy, length: Value, place: Value) -> Value:
-    """Which of the ``slot_choices`` is the word at ``place``, a bit for each; none before the addresses.
+def words_behind(copy, place: Value) -> Value:
+    """How many words are behind the one at ``place``, of those that a slot begins with; modulo 2**BACK_BITS."""
+    return (_HEADROOM_WORDS + _LINK_WORDS - 1 + copy.meta.headers.vlan_count - place)[:BACK_BITS]
 
-    It is counted from the end, passing over what is not there.
+
+def slot_choice(m: Module, copy, length: Value, behind: Value) -> Value:
+    """Which of the ``slot_choices`` is the word that has ``behind`` words behind it, a bit for each.
+
+    None is it before the addresses.  It is counted from the end, passing over what is not there.
     """
     headers, parts = copy.meta.headers, _parts(copy, length)
     fixed, tcp, more, vlans = len(parts.fixed), len(parts.tcp), len(parts.more), len(parts.vlans)
     told = Mux(tells_more(copy), more, Mux(copy.lost.any(), len(parts.loss), 0))
     count = sum(map(len, parts)) - len(parts.loss)  # a loss stands where more would
-    shape = bits_for(_HEADROOM_WORDS + _LINK_WORDS + vlans + count)
-    back, past_tcp, past_news, found = (Signal(shape) for _ in range(4))
+    assert _HEADROOM_WORDS + _LINK_WORDS + vlans + count < 2**BACK_BITS
+    past_tcp, past_news, found = (Signal(BACK_BITS) for _ in range(3))
     m.d.comb += [
-        back.eq(_HEADROOM_WORDS + _LINK_WORDS - 1 + headers.vlan_count - place),
-        past_tcp.eq(back + Mux((back >= fixed) & ~headers.has_tcp, tcp, 0)),
+        past_tcp.eq(behind + Mux((behind >= fixed) & ~headers.has_tcp, tcp, 0)),
         past_news.eq(past_tcp + Mux(past_tcp >= fixed + tcp, more - told, 0)),
         found.eq(past_news + Mux(past_news >= fixed + tcp + more + len(parts.header), vlans - headers.vlan_count, 0)),
     ]

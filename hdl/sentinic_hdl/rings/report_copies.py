@@ -12,6 +12,7 @@ class ReportCopies:
     name, extra: of its stream of such reports, and of what a ring's config says of them
     bare: a bit a ring: it holds descriptors only
     ready: there is a place for a copy
+    at_leisure: decide first, and make the copies then
 
     Members
     -------
@@ -19,12 +20,12 @@ class ReportCopies:
     may_begin: to be driven: its first copy may go
     first: to be driven: the rings that it begins for
     copy, chosen, rest: a copy is to be placed, for which ring, and those after it
-    begun: there was a first copy
+    begun: there was a first copy, or is to be one
     taken: which rings it begins for, in this cycle
     lost: there is no ring for it; it is taken
     """
 
-    def __init__(self, m, select, name, extra, bare, ready):
+    def __init__(self, m, select, name, extra, bare, ready, *, at_leisure):
         rings = range(len(select.rings))
         source = getattr(select, name)
         self.wanting, self.first, self.rest, self.taken, todo, taking = (
@@ -46,16 +47,19 @@ class ReportCopies:
         m.d.comb += [
             taking.eq(Mux(self.begun, todo, self.first & enabled)),
             self.rest.eq(taking & (taking - 1)),
-            self.copy.eq((self.may_begin | self.begun) & taking.any()),
+            self.copy.eq(self.begun if at_leisure else (self.may_begin | self.begun) & taking.any()),
             self.lost.eq(self.may_begin & ~taking.any()),
-            self.taken.eq(taking & (self.may_begin & ready).replicate(len(rings))),
-            source.ready.eq(Mux(taking.any(), self.copy & ready & ~self.rest.any(), self.may_begin | self.begun)),
+            self.taken.eq(taking & (self.may_begin & (ready | at_leisure)).replicate(len(rings))),
+            source.ready.eq(Mux(taking.any(), self.copy & ready & ~self.rest.any(), self.may_begin)),
         ]
         for n in reversed(rings):
             with m.If(taking[n]):
                 m.d.comb += self.chosen.eq(n)
         with m.If(self.copy & ready):
             m.d.sync += [self.begun.eq(self.rest.any()), todo.eq(self.rest)]
+        if at_leisure:
+            with m.If(self.may_begin):
+                m.d.sync += [self.begun.eq(taking.any()), todo.eq(taking)]
 
 
 __all__ = ["ReportCopies"]

@@ -17,6 +17,8 @@ from sentinic_hdl.store import release_shape
 
 #: A ring's snap length never cuts the link and VLAN headers that the tag is put behind, or leaves no byte at all.
 MIN_SNAP_BYTES = 64
+#: Cycles that a report of statistics waits for one without a packet's copy, before it goes instead of one.
+REPORT_PATIENCE = 15
 
 
 class Select(wiring.Component):
@@ -25,10 +27,10 @@ class Select(wiring.Component):
     One packet a cycle that no ring takes; one copy a cycle otherwise.  Three cycles from ``i`` to ``o``.  Where
     queues are in parts, which give and take no item a cycle either, both take one more.
 
-    A report goes to each ring that is there for its kind, in a cycle in which no packet's copy leaves or instead of
-    one: packets that no ring takes never wait for it.  One of statistics waits until all these rings have room.  One of
-    attempts waits for packets' copies, and until it is its turn; for room too if ``pause``, else a ring that is full
-    goes without.  A report for which there is no ring is lost.
+    A report goes to each ring that is there for its kind, in a cycle in which no packet's copy leaves, or after some
+    cycles instead of one: packets that no ring takes never wait for it.  One of statistics waits until all these rings
+    have room.  One of attempts waits for packets' copies, however long, and until it is its turn; for room too if
+    ``pause``, else a ring that is full goes without.  A report for which there is no ring is lost.
 
     A ring whose snap length is 0 when it is switched on gets descriptors only (``bare``): its packets take no slot.
     Nor do plain segments (:func:`compose.is_plain`) at a ring that asks for it, behind which nothing is lost untold.
@@ -67,6 +69,8 @@ class Select(wiring.Component):
 
     def __init__(self, *, profile: Profile):
         self._profile = profile
+        # In parts, there is time to decide first, and make the copies then.
+        self._at_leisure = int(profile.queue_parts > 1)
         super().__init__(
             {
                 "i": In(stream.Signature(PacketMeta)),
@@ -217,8 +221,7 @@ class Select(wiring.Component):
                 m.d.comb += chosen.eq(n)
         first = meta_valid & ~begun & ~hold
         extra = Signal()
-        # In parts, there is time to decide first, and make the copies then.
-        at_leisure = int(profile.queue_parts > 1)
+        at_leisure = self._at_leisure
         m.d.comb += [
             extra.eq(compose.is_extra(meta)),
             copy_valid.eq(meta_valid & (begun if at_leisure else ~hold & taking.any())),
@@ -304,12 +307,22 @@ class Select(wiring.Component):
     def _reports(self, m, room, ready, undecided, busy):
         """Copies of reports, of statistics and of attempts.
 
-        ``ready``: there is a place, which they share with packets; ``busy``: with one that has a copy to go now.
+        ``ready``: there is a place, which they share with packets; ``undecided``: with one that is decided upon now;
+        ``busy``: with one that has a copy to go now.
         """
-        groups = ReportCopies(m, self, "report", "reports", self._bare, ready)
-        attempts = ReportCopies(m, self, "attempts", "attempts", self._bare, ready)
+        at_leisure = self._at_leisure
+        groups = ReportCopies(m, self, "report", "reports", self._bare, ready, at_leisure=at_leisure)
+        attempts = ReportCopies(m, self, "attempts", "attempts", self._bare, ready, at_leisure=at_leisure)
+        # Where packets come in every cycle, each that has to wait is late for ever.
+        waited = Signal(range(REPORT_PATIENCE + 1))
+        ripe, its_turn = Signal(), Signal()
+        m.d.comb += its_turn.eq(self._at_leisure | ~busy | (waited == REPORT_PATIENCE))
+        with m.If(~ripe | its_turn):
+            m.d.sync += waited.eq(0)
+        with m.Else():
+            m.d.sync += waited.eq(waited + 1)
         m.d.comb += [
-            groups.may_begin.eq(
+            ripe.eq(
                 self.report.valid
                 & ~groups.begun
                 & ~attempts.begun
@@ -317,11 +330,12 @@ class Select(wiring.Component):
                 & ~(groups.wanting & ~room).any()
                 & ~self.congested
             ),
+            groups.may_begin.eq(ripe & its_turn),
             groups.first.eq(groups.wanting),
             attempts.may_begin.eq(
                 self.attempts.valid
                 & ~attempts.begun
-                & ~groups.copy
+                & ~(groups.may_begin if at_leisure else groups.copy)
                 & ~groups.begun
                 & ~undecided
                 & ~busy

@@ -123,6 +123,7 @@ class Writer(wiring.Component):
         m.d.comb += length_statement
         first_beat = Signal(range(HEADROOM // beat_bytes + 1))
         told, first = length, (HEADROOM // 4 - length) >> ceil_log2(beat_words)
+        first_in_time = first
         if descriptor_beats > 1:
             # In beats, a copy with a tag is there a cycle before it is begun.
             told = Signal.like(length)
@@ -269,7 +270,9 @@ class Writer(wiring.Component):
             ]
             tagged = self._at_once(m, length, at, compose_now)
         else:
-            tagged = self._in_beats(m, told, first, at, begin, begun, sending_packet, last_word, pending, descriptors)
+            tagged = self._in_beats(
+                m, told, first_in_time, begin, begun, sending_packet, last_word, pending, descriptors
+            )
         lanes = []
         for lane, word in enumerate(tagged):
             place = Signal(len(at) + ceil_log2(beat_words), name=f"lane_place{lane}")
@@ -381,7 +384,7 @@ class Writer(wiring.Component):
                         m.d.comb += value.eq(word)
         return tagged
 
-    def _in_beats(self, m, length, first, at, begin, begun, sent, last_word, pending, descriptors):
+    def _in_beats(self, m, length, first, begin, begun, sent, last_word, pending, descriptors):
         """The words at ``at``, each chosen when it is sent, as the beats of the descriptor are when they are queued.
 
         The copy stays at the door until its tag is sent and its descriptor made.
@@ -410,16 +413,19 @@ class Writer(wiring.Component):
             m.d.sync += [begun.eq(1), tagging.eq(~self.i.p.bare)]
         with m.If(self.i.ready):
             m.d.sync += [begun.eq(0), made.eq(0)]
-        # The words of the next beat are chosen while this one is sent.
-        following = Signal.like(at)
-        m.d.comb += following.eq(Mux(begin, first, at + 1))
+        # The words of the next beat are chosen while this one is sent, and where they are is known by then.
         choices = compose.slot_choices(self.i.p, length)
         words = []
         for lane in range(lanes):
             choice = Signal(len(choices), name=f"choice{lane}")
-            place = Cat(Const(lane, ceil_log2(lanes)), following)
-            with m.If(begin | sent):
-                m.d.sync += choice.eq(compose.slot_choice(m, self.i.p, length, place))
+            behind = Signal(compose.BACK_BITS, name=f"behind{lane}")
+            with m.If(begin | (sent & begun)):
+                m.d.sync += [
+                    choice.eq(compose.slot_choice(m, self.i.p, length, behind)),
+                    behind.eq(behind - lanes),
+                ]
+            with m.Elif(~begun):
+                m.d.sync += behind.eq(compose.words_behind(self.i.p, Cat(Const(lane, ceil_log2(lanes)), first)))
             words.append(_chosen(choice, choices))
         return words
 
@@ -427,7 +433,10 @@ class Writer(wiring.Component):
         """Responses come in the order of the bursts: one ID."""
         head = Signal(awaited_shape)
         packet_failed = Signal()  # a burst of this packet before its last
-        any_copy = Signal()  # a copy of this packet is written
+        # A copy of this packet is written, or of the report whose copies go between two of its.
+        any_copy = Signal()
+        any_report = Signal()
+        so_far = Signal()
         failed = Signal()
         answered = Signal()
         m.d.comb += [
@@ -444,7 +453,10 @@ class Writer(wiring.Component):
             events[name].eq(0) for name in ("response_error", "delivered", "failed", "copy_written", "copy_failed")
         ]
         written = Signal()
-        m.d.comb += written.eq(~failed & ~head.void)
+        m.d.comb += [
+            written.eq(~failed & ~head.void),
+            so_far.eq(Mux(head.ticket.report, any_report, any_copy)),
+        ]
         with m.If(answered):
             m.d.sync += events.response_error.eq(failed)
             with m.If(head.descriptor):
@@ -454,10 +466,12 @@ class Writer(wiring.Component):
                     events.ring.eq(head.ticket.ring),
                     events.of_report.eq(head.ticket.report),
                     events.captured.eq(head.ticket.captured),
-                    any_copy.eq((any_copy | (written & ~head.ticket.extra)) & ~head.ticket.last),
-                    events.delivered.eq(head.ticket.last & (any_copy | written)),
-                    events.failed.eq(head.ticket.last & ~(any_copy | written)),
+                    events.delivered.eq(head.ticket.last & (so_far | written)),
+                    events.failed.eq(head.ticket.last & ~(so_far | written)),
                 ]
+                for mine, is_mine in ((any_copy, ~head.ticket.report), (any_report, head.ticket.report)):
+                    with m.If(is_mine):
+                        m.d.sync += mine.eq((mine | (written & ~head.ticket.extra)) & ~head.ticket.last)
             with m.Else():
                 m.d.sync += packet_failed.eq((packet_failed | failed) & ~head.packet_end)
         for n in range(self._profile.rings):

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+#: Of a sender that keeps to IEEE 802.3, without the check sequence; the card takes shorter ones too.
+SMALLEST_FRAME_BYTES = 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
@@ -51,6 +54,11 @@ class Profile:
     syn_attempts: int = 0
     syn_ways: int = 4
     folded_syn_offload: bool = False
+
+    @property
+    def smallest_frame_beats(self) -> int:
+        """Beats of Ethernet's smallest frame, without its check sequence: a block has as many cycles for a frame."""
+        return -(-SMALLEST_FRAME_BYTES // self.beat_bytes)
 
     @property
     def beat_bytes(self) -> int:

@@ -24,7 +24,7 @@ from tests.hdl.formal.test_syn_offload import TINY, Tracked, conserving
 pytestmark = pytest.mark.slow
 
 #: Enough for a SYN to be held and to be given back.
-CYCLES = 24
+CYCLES = 28
 SLOTS = range(4)
 #: Where a packet is in hand, or a sweep; where what is kept of its record is at hand, too.
 AT_WORK = ("LOOK", "SCAN", "CHOOSE", "FETCH", "BEGIN", "READ SYN", "DECIDE")

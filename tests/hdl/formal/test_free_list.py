@@ -21,6 +21,7 @@ def free_list_invariants(bench: Bench, path: str, used, number) -> None:
         bench.invariant(sum((there & (item == cell) for there, item in waiting), used[cell] + (fresh <= cell)) == 1)
     for there, item in waiting:
         bench.invariant(~there | (item < cells))
+    bench.invariant(bench.inner(f"{path}.any_fresh") == (fresh != cells))
     bench.invariant((fresh <= cells) & (sum((there for there, _ in waiting), number) == fresh))
 
 

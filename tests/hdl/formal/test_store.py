@@ -150,7 +150,7 @@ def packet_store(dut) -> Bench:
     bench.check(~ghosts.taken | ~use[ghosts.fresh])
     given_up = Mux(ghosts.first_returns, state[ghosts.returned] == GIVEN, ghosts.walked[ghosts.returned])
     bench.check(~ghosts.returns | (use[ghosts.returned] & given_up))
-    bench.check(dut.cells_used == sum(use))
+    bench.check(dut.cells_used == bench.past(sum(use)))
     bench.check(~ghosts.leaves | (state[dut.stored.p.cell] == STORED))
     # None is lost: when nothing is on its way back, every cell in use belongs to a frame that nobody has given up.
     done, dropped = bench.queue("dut.done", depth=4), bench.queue("dut.dropped", depth=8)
@@ -213,7 +213,9 @@ def frame_invariants(bench: Bench, dut, ghosts: Ghosts) -> None:
     links = [bench.word("dut.links", cell) for cell in range(CELLS)]
     live = [ghosts.use[cell] & ~ghosts.walked[cell] for cell in range(CELLS)]
     state, owner, index, cells = ghosts.state, ghosts.owner, ghosts.index, ghosts.cells
-    free_list_invariants(bench, "dut.free", ghosts.use, dut.cells_used)
+    moved = bench.inner("dut.taken_before"), bench.inner("dut.given_before")
+    bench.invariant(dut.cells_used + moved[0] == sum(ghosts.use) + moved[1])
+    free_list_invariants(bench, "dut.free", ghosts.use, sum(ghosts.use))
     for x in range(CELLS):
         bench.invariant(~ghosts.walked[x] | ghosts.use[x])
         bench.invariant(~live[x] | ((owner[x] < CELLS) & (state[owner[x]] != NONE) & (index[x] < cells[owner[x]])))

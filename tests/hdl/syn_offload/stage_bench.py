@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from amaranth.hdl import Const
+from amaranth.hdl import Const, ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from sentinic.abi.profiles import BOARD, Profile
@@ -214,6 +214,7 @@ class Bench:
         folded: bool = False, secret: int | None = None,
     ):  # fmt: skip
         self.stage = syn_offload(replace(profile, folded_syn_offload=folded))
+        self.reset_now = Signal()
         self.folded = folded
         self.frames: dict[int, bytes] = {}
         self.random = random.Random(seed)
@@ -231,7 +232,7 @@ class Bench:
         self.cycle = 0
 
     def run(self, drive: Callable) -> None:
-        simulator = Simulator(self.stage)
+        simulator = Simulator(ResetInserter(self.reset_now)(self.stage))
         simulator.add_clock(1e-6)
         stage = self.stage
 
@@ -239,12 +240,7 @@ class Bench:
             ctx.set(stage.lossless, self.lossless)
             ctx.set(stage.wanted, self.wanted)
             ctx.set(stage.raw_wanted, self.raw_wanted)
-            while await self.read(ctx, "status"):
-                pass
-            for n in range(10):
-                await self.write(ctx, f"hash_key{n}", self.secret >> 32 * n & 0xFFFF_FFFF)
-            await self.write(ctx, "timeout_low", self.timeout)
-            await self.write(ctx, "timeout_high", 0)
+            await self.set_up(ctx)
             await drive(ctx)
 
         async def sink(ctx):
@@ -326,6 +322,22 @@ class Bench:
         simulator.add_process(watch)
         with deep_expressions():
             simulator.run()
+
+    async def set_up(self, ctx) -> None:
+        """Wait until the table is cleared, and write the registers that a driver writes."""
+        while await self.read(ctx, "status"):
+            pass
+        for n in range(10):
+            await self.write(ctx, f"hash_key{n}", self.secret >> 32 * n & 0xFFFF_FFFF)
+        await self.write(ctx, "timeout_low", self.timeout)
+        await self.write(ctx, "timeout_high", 0)
+
+    async def reset(self, ctx) -> None:
+        """Every register as at the start; what memories hold stays."""
+        ctx.set(self.reset_now, 1)
+        await ctx.tick()
+        ctx.set(self.reset_now, 0)
+        await self.set_up(ctx)
 
     async def write(self, ctx, name: str, value: int) -> None:
         await write_register(ctx, self.stage.bus, SYN_OFFLOAD.address(name), value)

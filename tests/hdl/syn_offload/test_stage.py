@@ -20,6 +20,8 @@ SYN = Segment(1000, 7, 9, syn=True, sequence=5)
 ANSWER = Segment(2000, 9, 7, 80, 1000)
 ERROR = replace(SYN, syn=False, quoted=True)
 LARGE = replace(SMALL, syn_attempts=64, syn_ways=4)
+#: Cycles in which all that is inside a stage comes out.
+SETTLED = 40
 both = pytest.mark.parametrize("folded", [False, True], ids=["unrolled", "folded"])
 
 
@@ -195,10 +197,10 @@ def test_switched_off_in_traffic_it_still_gives_back_what_it_holds(folded: bool)
     async def drive(ctx):
         await bench.write(ctx, "control", 1)
         await bench.send(ctx, [meta_of(segment) for segment in segments[:2]])
-        await bench.wait(ctx, 20)
+        await bench.wait(ctx, SETTLED)
         await bench.write(ctx, "control", 0)
         await bench.send(ctx, [meta_of(segment) for segment in segments[2:]])
-        await bench.wait(ctx, 20)
+        await bench.wait(ctx, SETTLED)
 
     bench.run(drive)
     assert [out.name for out in bench.out] == [1, 2, 3, 0, 4]
@@ -296,7 +298,7 @@ def test_a_syn_that_is_more_than_a_syn_passes(folded: bool, what: str) -> None:
     async def drive(ctx):
         await bench.write(ctx, "control", 1)
         await bench.send(ctx, [values])
-        await bench.wait(ctx, 20)
+        await bench.wait(ctx, SETTLED)
         assert await bench.read(ctx, "holding") == 0
 
     bench.run(drive)
@@ -347,7 +349,7 @@ def test_packets_without_ports_or_of_another_protocol_end_nothing(folded: bool) 
     async def drive(ctx):
         await bench.write(ctx, "control", 1)
         await bench.send(ctx, [meta_of(SYN), later, other, version])
-        await bench.wait(ctx, 20)
+        await bench.wait(ctx, SETTLED)
         assert await bench.read(ctx, "holding") == 1
 
     bench.run(drive)
@@ -374,10 +376,10 @@ def test_an_error_in_vain_passes_and_the_next_ends_the_wait(folded: bool, what: 
     async def drive(ctx):
         await bench.write(ctx, "control", 1)
         await bench.send(ctx, metas[:2])
-        await bench.wait(ctx, 20)
+        await bench.wait(ctx, SETTLED)
         assert await bench.read(ctx, "holding") == 1
         await bench.send(ctx, metas[2:])
-        await bench.wait(ctx, 20)
+        await bench.wait(ctx, SETTLED)
 
     bench.run(drive)
     assert [out.name for out in bench.out] == [1, 0, 2]
@@ -395,7 +397,7 @@ def test_an_error_cut_before_the_card_is_believed(folded: bool) -> None:
     async def drive(ctx):
         await bench.write(ctx, "control", 1)
         await bench.send(ctx, [meta_of(syn), cut])
-        await bench.wait(ctx, 20)
+        await bench.wait(ctx, SETTLED)
 
     bench.run(drive)
     assert [out.reason for out in bench.out] == [Reason.UNREACHABLE, Reason.NONE]
@@ -428,3 +430,31 @@ def test_syns_and_errors_that_quote_them_wait_for_nothing_at_the_pace_of_the_wir
 def test_a_stage_without_room_for_a_set_is_refused(folded: bool) -> None:
     with pytest.raises(ValueError, match="syn_attempts must be at least syn_ways 2, not 1"):
         Bench(profile=replace(SMALL, syn_attempts=1), folded=folded)
+
+
+@both
+def test_after_a_reset_nothing_of_before_is_held(folded: bool) -> None:
+    """The records of before are still in the memories; SYNs, answers and the time say nothing of them."""
+    bench = Bench(folded=folded)
+    held = renumbered([replace(SYN, source=n) for n in range(6)])
+    after = renumbered([replace(ANSWER, destination=n) for n in range(6)] + [replace(SYN, now=9000)])
+    answer = replace(ANSWER, name=20, now=9500)
+    late = replace(ANSWER, name=21, now=10 * TIMEOUT)
+
+    async def drive(ctx):
+        await bench.write(ctx, "control", 1)
+        await bench.send(ctx, [meta_of(segment) for segment in held])
+        await bench.wait(ctx, SETTLED)
+        assert await bench.read(ctx, "holding") == len(held)
+        await bench.reset(ctx)
+        await bench.write(ctx, "control", 1)
+        assert await bench.read(ctx, "holding") == 0
+        await bench.send(ctx, [meta_of(segment) for segment in (*after, answer, late)])
+        await bench.wait(ctx, 4 * SETTLED)
+        assert await bench.read(ctx, "holding") == 0
+
+    bench.run(drive)
+    kinds = [(out.name, out.kind) for out in bench.out]
+    packets = [(n, Kind.PACKET) for n in range(6)]
+    assert kinds == [*packets, (6, Kind.REGENERATED), (20, Kind.PACKET), (21, Kind.PACKET)]
+    assert bench.out[6].reason is Reason.ANSWERED

@@ -42,7 +42,7 @@ from sentinic_hdl.stages.syn_offload.types import (
 )
 from sentinic_hdl.store import read_shape
 
-#: Cycles that a sweep waits for a cycle without a packet before it goes first.
+#: Cycles that a sweep waits for one without a packet that has been looked at, before it goes first.
 PATIENCE = 63
 #: Records that may wait for the reports, in distributed RAM.
 RECORDS = 8
@@ -57,7 +57,7 @@ class FoldedSynOffload(wiring.Component):
     taken to be of this one, which lets a SYN pass that could be held, and does no more.
 
     A packet without TCP takes three cycles; one with it 13 at the least, for its hash, while the one before is looked
-    up in nine; a held SYN that has to be read takes some ten more.  Sweeps go between packets.  Every SYN that is held
+    up in ten; a held SYN that has to be read takes some ten more.  Sweeps go between packets.  Every SYN that is held
     can go on raw as well.
 
     Members as there, but for ``quotes``, and
@@ -144,7 +144,7 @@ class FoldedSynOffload(wiring.Component):
             key_hash.destination.eq(destination),
             key_hash.ipv6.eq(headers.ip_version == 2),
             key_hash.restart.eq(taken),
-            sweep.eq(resting & due & ~idle & ~was_read & (~self.i.valid | (patience == PATIENCE))),
+            sweep.eq(resting & due & ~idle & ~was_read & (~seen | (patience == PATIENCE))),
             expiry.done.eq(sweep),
             self.i.ready.eq(taken),
         ]
@@ -158,7 +158,8 @@ class FoldedSynOffload(wiring.Component):
         op = Signal(Op)
         set_index = Signal(index_bits)
         fingerprint = Signal(HASH_BITS - index_bits)
-        way, way_here = Signal(range(profile.syn_ways + 1)), Signal(range(profile.syn_ways))  # asked for, and here
+        way, way_here = Signal(range(profile.syn_ways + 2)), Signal(range(profile.syn_ways))  # asked for, and here
+        here = Signal(kept)  # a block RAM answers late
         scanning, fetching = Signal(), Signal()
         hits, overs = Signal(profile.syn_ways), Signal(profile.syn_ways)
         forward, backward, same_sequence, same_length = (
@@ -184,7 +185,7 @@ class FoldedSynOffload(wiring.Component):
         m.d.comb += [
             read.addr.eq(Cat(Mux(scanning, way[: len(places.place)], places.place), set_index)),
             read.en.eq(scanning | fetching),
-            way_here.eq(way - 1),
+            way_here.eq(way - 2),
             places.hits.eq(hits),
             places.overs.eq(overs),
             places.sweep.eq(op.sweep),
@@ -208,7 +209,7 @@ class FoldedSynOffload(wiring.Component):
         passing = Signal()  # and the meta behind it
         ending = Signal()  # that SYN ends here, and is told of in a record
         moves = Signal()
-        given = Signal(kept)  # of the SYN that is given back: a block RAM answers late
+        given = Signal(kept)  # of the SYN that is given back
         m.d.sync += given.eq(old)
         m.d.comb += read_back(given, reader.headers, record, held)
         m.d.comb += restored(record, held, reason, back)
@@ -246,7 +247,7 @@ class FoldedSynOffload(wiring.Component):
                 with m.If(sweep):
                     m.d.sync += set_index.eq(expiry.sweep.index)
                     m.next = "LOOK"
-                with m.Elif(self.i.valid & idle):
+                with m.Elif(seen & idle):
                     m.d.comb += taken.eq(1)
                     m.next = "PASS"
                 with m.Elif(seen & key_hash.done):
@@ -279,10 +280,11 @@ class FoldedSynOffload(wiring.Component):
                 m.d.comb += scanning.eq(1)
                 m.d.sync += [
                     way.eq(way + 1),
-                    hits.bit_select(way_here, 1).eq((old.fingerprint == fingerprint) & (old.ipv6 == op.ipv6)),
-                    overs.bit_select(way_here, 1).eq(op.flush | (~op.horizon[64] & (old.first <= op.horizon[:64]))),
+                    here.eq(read.data),
+                    hits.bit_select(way_here, 1).eq((here.fingerprint == fingerprint) & (here.ipv6 == op.ipv6)),
+                    overs.bit_select(way_here, 1).eq(op.flush | (~op.horizon[64] & (here.first <= op.horizon[:64]))),
                 ]
-                with m.If(way == profile.syn_ways):
+                with m.If(way == profile.syn_ways + 1):
                     m.next = "CHOOSE"
             with m.State("CHOOSE"):
                 m.d.comb += places.choose.eq(1)
