@@ -11,7 +11,6 @@
 """
 
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,8 +26,9 @@ from sentinic.driver.device import Device
 from sentinic.driver.records import record_dtype, status_bits
 from sentinic.driver.registers import RegisterBlock
 from sentinic.driver.reports import hold, read_items, rows_at
-from sentinic.driver.ring import Bytes, Descriptors
+from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded, Rule, encode_all
+from sentinic.driver.settling import CYCLES, Meanwhile, let_in, nothing, quiet
 from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
 from sentinic.errors import ConfigError, DeviceError
@@ -37,12 +37,8 @@ KEY_BITS = 32 * STATISTICS_KEY_WORDS
 #: dtypes of a group in a report and of the TLV ``crossing``, in network order.
 GROUP_DTYPE = record_dtype(GROUP.record)
 CROSSING_DTYPE = record_dtype(CROSSING.record)
-#: How long a change may take: cycles at a time, and how many times.  A sweep of the largest table takes 10,000.
-_WAIT_CYCLES, _WAIT_STEPS = 1000, 10_000
-#: Steps without a new descriptor after which no report is on its way any more.
-_QUIET_STEPS = 4
-#: How long a consumer of a full ring is left alone.
-_FULL_SECONDS = 0.001
+#: How many times :data:`CYCLES` a change may take.  A sweep of the largest table takes 10,000 cycles.
+_WAIT_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,7 @@ class Statistics:
         self.shape = _shape(device)
         self._registers = RegisterBlock(STATISTICS, 1, device.transport.read, device.transport.write)
         self._generation = 0
+        self._meanwhile: Meanwhile = nothing
         self.running: dict[int, Running] = {}
         for number in range(self.shape.rules):
             self._apply(number, "remove")
@@ -139,22 +136,33 @@ class Statistics:
         that does not come to an end.
         """
         self._wait("sweeping")
-        device = self._device
-        heads: list[int] = []
-        quiet = 0
-        for _ in range(_WAIT_STEPS):
-            device.forward()
-            device.transport.step(_WAIT_CYCLES)
-            before, heads = heads, [ring.head() for ring in device.rings.values()]
-            full = any(0 in ring.room() for ring in device.rings.values())
-            quiet = 0 if full or heads != before else quiet + 1
-            if quiet == _QUIET_STEPS:
-                return
-            if full:
-                time.sleep(_FULL_SECONDS)
-        raise DeviceError(
-            f"statistics: reports still come after {_WAIT_STEPS} times {_WAIT_CYCLES} cycles, or nobody reads"
-        )
+        if not quiet(self._device, self._meanwhile, steps=_WAIT_STEPS):
+            raise DeviceError(
+                f"statistics: reports still come after {_WAIT_STEPS} times {CYCLES} cycles, or nobody reads"
+            )
+
+    def finish(self, meanwhile: Meanwhile = nothing) -> None:
+        """Remove all rules, when frames on their way are counted: the rings hold the last reports then.
+
+        ``meanwhile`` takes from the rings, unless another thread does: changes and reports wait for room.  Raises
+        :class:`DeviceError` when nobody reads.
+        """
+        self._meanwhile = meanwhile
+        try:
+            let_in(self._device, meanwhile)
+            self.replace([])
+            self.settle()
+        finally:
+            self._meanwhile = nothing
+
+    def report_rings(self) -> list[Ring]:
+        """The rings that reports go to, each of them to all."""
+        return [ring for ring in self._device.rings.values() if ring.registers.read("extras", "reports")]
+
+    @property
+    def reports_lost(self) -> int:
+        """Reports, whatever they told, that no ring was there for, or that no ring got; since the card began."""
+        return self._device.snapshot()["reports_lost"]
 
     def _check_number(self, number: int) -> None:
         if not 0 <= number < self.shape.rules:
@@ -196,10 +204,9 @@ class Statistics:
             if not self._registers.read("status", "pending") and not self._registers.read("status", field):
                 return
             device.forward()  # reports may wait for room
-            device.transport.step(_WAIT_CYCLES)
-        raise DeviceError(
-            f"statistics: still {field} after {_WAIT_STEPS} times {_WAIT_CYCLES} cycles: are reports read?"
-        )
+            device.transport.step(CYCLES)
+            self._meanwhile()
+        raise DeviceError(f"statistics: still {field} after {_WAIT_STEPS} times {CYCLES} cycles: are reports read?")
 
 
 def _shape(device: Device) -> StatisticsShape:

@@ -261,6 +261,10 @@ class GroupTable:
         found: I64 = self._kept[rows]
         return found
 
+    def newest_interval(self) -> int | None:
+        """The last interval that a group is of; ``None`` without groups."""
+        return int(self._held[: self._count, INTERVAL].max()) if self._count else None
+
     def take(self, before: int | None = None) -> tuple[I64, I64]:
         """Keys and cells of the groups of intervals before ``before`` (all: ``None``), which leave."""
         held, kept = self._held[: self._count], self._kept[: self._count]

@@ -4,8 +4,8 @@
 seconds with nine digits after the point, which JSON readers that use floating point cut short; ``interval`` is when
 the interval began, ``null`` for a rule without one.  ``group`` has the rule's fields by their names.  ``history`` has
 Zeek's letters, small ones against the direction of the group's first packet; of a bidirectional rule ``originator``
-says which end sent that.  ``final``: the rule's last interval.  Lines of a rule, interval and group are one, unless the
-capture's time runs backwards: then they add up.
+says which end sent that.  ``final``: of the last interval in which the rule counted.  Lines of a rule, interval and
+group are one, unless the capture's time runs backwards: then they add up.
 """
 
 import heapq
@@ -38,8 +38,6 @@ _DESCRIPTORS, _DATA_BYTES = 8192, 8 << 20
 #: Groups that the summary names of each rule.
 _LARGEST = 10
 _PART = 4096
-#: How long the card may hold packets after the last was sent: cycles at a time, and how many times.
-_HELD_CYCLES, _HELD_STEPS = 1000, 10_000
 
 
 def seconds(time: int) -> str:
@@ -65,7 +63,6 @@ class StatisticsOutput:
         :class:`ConfigError` when rules are to be counted in software and ring 0 delivers no bytes of packets.
         """
         encoded = encode_all(rules, where)
-        self._device = device
         self._stage, reason = _stage_of(device)
         on_card = rules[: self._stage.shape.rules] if self._stage is not None else ()
         self._software = encoded[len(on_card) :]
@@ -86,7 +83,8 @@ class StatisticsOutput:
         self._crossed: dict[str, int] = {rule.name: 0 for rule in rules}
         self._largest: dict[str, list[tuple[int, int, dict[str, Any]]]] = {rule.name: [] for rule in rules}
         self._collector = ReportCollector(self._rows)
-        self._counter = SoftwareCounter(self._software, self._rows, self._cross)
+        # As a card with room for all rules would number them.
+        self._counter = SoftwareCounter(self._software, self._rows, self._cross, first_generation=len(on_card) + 1)
         self._running: Mapping[int, Running] = {}
         self._lines = 0
         self.ring: Ring | None = None
@@ -115,14 +113,7 @@ class StatisticsOutput:
     def stop(self) -> None:
         """Have the card report all that it has counted.  The rings must be read meanwhile."""
         if self._stage is not None:
-            # A packet that is still on its way to the stage is to be counted too.
-            for _ in range(_HELD_STEPS):
-                if not self._device.snapshot()["held"]:
-                    break
-                self._device.forward()
-                self._device.transport.step(_HELD_CYCLES)
-            self._stage.replace([])
-            self._stage.settle()
+            self._stage.finish()
 
     def finish(self) -> None:
         """No more comes: write what is left, and close."""

@@ -140,6 +140,8 @@ def test_what_the_card_has_no_rules_for_is_counted_in_software(
     assert "4 rules counted in software, on what ring 0 delivers: the card holds 16 rules" in error
     found = lines(tmp_path / "out")
     assert [line["packets"] for line in found] == [COUNT] * 20
+    # As on a card that has room for all.
+    assert {line["rule"]: line["generation"] for line in found} == {str(number): number + 1 for number in range(20)}
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert [rule["counted"] for rule in summary["statistics"]["rules"]] == ["card"] * 16 + ["software"] * 4
 

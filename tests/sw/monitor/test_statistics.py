@@ -137,6 +137,76 @@ def test_a_rule_changed_in_mid_traffic_loses_and_doubles_nothing() -> None:
         assert sorted(rows) == sorted((f"version {number}", item[0], item[1]) for item in wanted.values())
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 1 << 32),
+    st.sampled_from([7_000, 50_000]),
+    st.booleans(),
+    st.sampled_from([2, 1000]),
+    st.sampled_from([60, 200]),
+)
+def test_the_last_interval_in_which_a_rule_counted_is_final_and_no_other(
+    seed: int, every: int, cumulative: bool, capacity: int, removed: int
+) -> None:
+    """Though other packets come later, though its groups left the table before, and when it is removed in mid-traffic.
+
+    Frames from ``removed`` on come when the rule is not there any more.
+    """
+    frames = random_frames(seed, 200)
+    spec = RuleSpec({"ip_proto": 6}, ["source"], every)
+    rule = rule_of(spec, cumulative=cumulative)
+    intervals = {interval for interval, _ in count(spec, frames[:removed])}
+    wanted = {(interval, interval == max(intervals)) for interval in intervals}
+    told: dict[str, list[tuple[int, bool]]] = {"r": [], "others": []}
+
+    def sink(encoded: Encoded, rows: Rows) -> None:
+        told[encoded.rule.name] += zip(rows["interval"].tolist(), rows["final"].tolist(), strict=True)
+
+    counter = SoftwareCounter([encode(rule)], sink)
+    descriptors, data = records_of_capture(frames[:removed])
+    for first in range(0, removed, 20):
+        counter.take(descriptors[first : first + 20], data)
+    counter.close()
+    assert set(told["r"]) == wanted
+    software, told["r"] = told["r"], []
+
+    with Device(StatisticsTransport("board", capacity=capacity)) as device:
+        ring = device.open_ring(0, descriptors=4096, data_bytes=1 << 22)
+        ring.registers.write("filter_ports", 0)
+        ring.registers.write("extras", 1, "reports")
+        ring.enable()
+        device.enable()
+        statistics = Statistics(device)
+        collector = ReportCollector(sink)
+        statistics.replace([rule, Rule("others", {}, ["eth_src", "source_port"])])  # in the same table
+        collector.watch(statistics.running)
+        for first in range(0, len(frames), 20):
+            if first == removed:
+                statistics.remove(0)
+            device.transport.send(batch_of(frames[first : first + 20]))
+            while device.transport.pending:
+                device.transport.step()
+            descriptors, data = ring.poll()
+            collector.take(read_reports(descriptors, data))
+            ring.release(len(descriptors))
+        statistics.replace([])
+        collector.take(read_reports(*ring.poll()))
+        collector.close()
+    assert sorted(told["r"]) == sorted(software)
+
+
+def test_a_group_whose_time_runs_backwards_counts_in_the_interval_that_has_begun() -> None:
+    frames = [
+        frame._replace(timestamp=time, data=random_frames(4, 1)[0].data)
+        for frame, time in zip(random_frames(4, 4), (500, 1_100, 950, 2_000), strict=True)
+    ]
+    spec = RuleSpec({}, ["eth_src"], 1_000)
+    wanted = of_model(count(spec, frames))
+    assert [item[0] for item in wanted.values()] == [1, 2, 1]
+    assert by_software(encode(rule_of(spec)), frames)[0] == wanted
+    assert by_card(rule_of(spec), frames)[0] == wanted
+
+
 @pytest.mark.parametrize("cumulative", [False, True])
 @pytest.mark.parametrize(("packets", "octets"), [(4, 0), (0, 700), (6, 900)])
 def test_the_packet_that_reaches_a_threshold_is_told_once_a_group_and_interval(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sentinic.driver.device import Device
 from sentinic.driver.statistics import Statistics, StatisticsShape
-from sentinic.errors import ConfigError
+from sentinic.errors import ConfigError, RingError
 from sentinic.monitor.statistics import recipes
 from sentinic.monitor.statistics.answers import Answers
 from sentinic.monitor.statistics.tasks import Answer, Count, Distinct, Sum, Task, TopK, make_plan
@@ -30,28 +30,15 @@ def ask(tasks: Sequence[Task], frames: Sequence[Frame], transport: FakeTransport
     device = Device(transport)
     try:
         ring = device.open_ring(0, descriptors=2048, data_bytes=1 << 23)
-        ring.registers.write("extras", 1, "reports")
         ring.enable()
         device.enable()
         statistics = Statistics(device) if isinstance(transport, StatisticsTransport) else None
-        answers = Answers(make_plan(tasks, statistics.shape if statistics else None), statistics)
-
-        def drain() -> None:
-            while True:
-                descriptors, data = ring.poll()
-                if not len(descriptors):
-                    return
-                answers.take(descriptors, data)
-                ring.release(len(descriptors))
-                device.forward()
-
+        answers = Answers(make_plan(tasks, statistics.shape if statistics else None), statistics, ring)
         for first in range(0, len(frames), 200):
             device.transport.send(batch_of(frames[first : first + 200]))
             while device.transport.pending:
                 device.transport.step(50)
-                drain()
-        answers.stop()
-        drain()
+                answers.poll()
         return answers.close()
     finally:
         device.close()
@@ -128,6 +115,45 @@ def test_tasks_split_between_card_and_software_are_both_answered() -> None:
     assert [answer.task for answer in answers] == [str(n) for n in range(20)]
     assert len({(answer.groups, answer.values) for answer in answers}) == 1
     assert sum(answers[0].values) == sum(max(frame.wire_length or 0, len(frame.data)) for frame in frames)
+
+
+def test_an_answer_says_how_much_is_missing_from_its_groups() -> None:
+    """Twelve of 300 groups are reported."""
+    frames = random_frames(8, 300, hosts=40)
+    tasks = [Task("hosts", {"ip_version": [4, 6]}, ["source", "source_port"]), Task("bytes", measure=Sum())]
+    hosts, octets = ask(tasks, frames, StatisticsTransport(capacity=3, room=4))
+    [exact, _] = ask(tasks, frames, FakeTransport())
+    assert exact.exact
+    assert 0 < hosts.missing.overflow_packets == sum(exact.values) - sum(hosts.values)
+    assert hosts.missing.overflow_bytes > hosts.missing.overflow_packets
+    assert not hosts.exact
+    assert octets.exact
+    [nothing] = ask(tasks[:1], frames, StatisticsTransport(room=0))
+    assert (nothing.interval, nothing.groups, nothing.missing.overflow_packets) == (0, (), sum(exact.values))
+
+
+@pytest.mark.parametrize("transport", [StatisticsTransport, FakeTransport], ids=["card", "software"])
+def test_what_the_ring_still_holds_is_taken_when_answers_are_closed(transport: type[FakeTransport]) -> None:
+    with Device(transport()) as device:
+        ring = device.open_ring(0, descriptors=64, data_bytes=1 << 17)
+        ring.enable()
+        device.enable()
+        statistics = Statistics(device) if transport is StatisticsTransport else None
+        plan = make_plan([Task("all")], statistics.shape if statistics else None)
+        answers = Answers(plan, statistics, ring)
+        device.transport.send(batch_of(random_frames(4, 20)))
+        device.transport.step()
+        [answer] = answers.close()
+        assert answer.values == (20,)
+        assert answers.poll() == 0
+
+
+def test_answers_without_what_they_need_are_refused() -> None:
+    plan = make_plan([Task("a"), Task("b")], WIDE)
+    with pytest.raises(ConfigError, match="answers must have the card's statistics: 2 rules are planned there"):
+        Answers(plan, None)
+    with pytest.raises(RingError, match="answers must have a ring to poll"):
+        Answers(make_plan([Task("a")], None), None).poll()
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,28 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from sentinic.driver.reports import are_reports as any_reports
-from sentinic.driver.ring import Bytes, Descriptors
+from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded
+from sentinic.driver.settling import let_in, nothing, quiet
 from sentinic.driver.statistics import Statistics, are_reports, read_reports
+from sentinic.errors import ConfigError, RingError
 from sentinic.monitor.statistics.counting import ReportCollector, SoftwareCounter
 from sentinic.monitor.statistics.groups import GroupValue, Rows, group_columns
-from sentinic.monitor.statistics.tasks import Answer, Count, Distinct, Plan, Task, TopK
+from sentinic.monitor.statistics.tasks import (
+    NOTHING_MISSING,
+    Answer,
+    Count,
+    Distinct,
+    Missing,
+    Plan,
+    Planned,
+    Task,
+    TopK,
+)
 
 _Item = TypeVar("_Item")
 _Group = tuple[tuple[str, GroupValue], ...]
@@ -27,20 +40,47 @@ class _Open(NamedTuple):
 class Answers:
     """Asks a plan's tasks of what a card and its rings deliver.
 
-    Give :meth:`take` all that the rings deliver, packets of one ring and reports; answers come at :meth:`close`.
+    :meth:`poll` takes from the ring, as often as it is called; :meth:`close` takes the rest and gives the answers.
+    Who reads a ring himself, as he wants its packets too, gives :meth:`take` all that it delivers, calls :meth:`stop`,
+    takes again, and then calls :meth:`close`.
     """
 
-    def __init__(self, plan: Plan, statistics: Statistics | None) -> None:
-        """Sets the card's rules: ``statistics`` is its stage, needed when the plan puts anything there."""
+    def __init__(self, plan: Plan, statistics: Statistics | None, ring: Ring | None = None) -> None:
+        """Sets the card's rules: ``statistics`` is its stage, needed when the plan puts anything there.
+
+        ``ring`` is switched on, and read by nobody else: it delivers reports from now on, and the packets that are
+        counted in software.  ``None``: all is given to :meth:`take`.
+        """
+        if statistics is None and plan.card_rules:
+            raise ConfigError(
+                f"answers must have the card's statistics: {len(plan.card_rules)} rules are planned there"
+            )
         self.plan = plan
+        self._ring = ring
+        self._stopped = False
+        self._last: list[tuple[Ring, int]] = []  # rings of others, and how far they hold reports
         self._tasks = {item.rule.name: planned.task for planned in plan.planned for item in planned.rules}
         self._open: dict[str, dict[int, _Open]] = {planned.task.name: {} for planned in plan.planned}
         self._statistics = statistics
         self.collector = ReportCollector(self._rows)
         self.counter = SoftwareCounter(plan.software_rules, self._rows)
         if statistics is not None:
+            if ring is not None and plan.card_rules:
+                ring.registers.write("extras", 1, "reports")
             statistics.replace(plan.card_rules)
             self.collector.watch(statistics.running)
+        self._lost_before = self._lost()
+
+    def poll(self) -> int:
+        """Take what the ring has delivered; how many descriptors that were.  Raises :class:`RingError` without one."""
+        if self._ring is None:
+            raise RingError("answers must have a ring to poll: give one, or give what rings deliver to take")
+        descriptors, data = self._ring.poll()
+        if len(descriptors):
+            self.take(descriptors, data)
+            self._ring.release(len(descriptors))
+            self._ring.forward()
+        return len(descriptors)
 
     def take(self, descriptors: Descriptors, data: Bytes) -> None:
         """Use what a ring delivered; ``data`` is its data ring."""
@@ -52,20 +92,65 @@ class Answers:
             self.counter.take(descriptors[~any_reports(descriptors)], data)
 
     def stop(self) -> None:
-        """Have the card report all it has: its rings hold the last reports then."""
+        """Have the card count no more, and report all it has; calling it again does nothing.
+
+        What comes of that is taken from the ring.  Without one, rings hold the last reports then, and must be read
+        meanwhile when they have no room for them.
+        """
+        if self._stopped:
+            return
+        ring = self._ring
+        meanwhile = nothing if ring is None else self.poll
         if self._statistics is not None:
-            self._statistics.replace([])
-            self._statistics.settle()
+            self._statistics.finish(meanwhile)
+        elif ring is not None:
+            let_in(ring.device, meanwhile)
+            quiet(ring.device, meanwhile)
+        if ring is not None:
+            end = ring.head()
+            while ring.position < end and self.poll():
+                pass
+        elif self._statistics is not None and self.plan.card_rules:
+            self._last = [(other, other.head()) for other in self._statistics.report_rings()]
+        self._stopped = True
 
     def close(self) -> list[Answer]:
-        """No more comes: the answers, by task, then by interval."""
+        """Stop: the answers, by task, then by interval.
+
+        Raises :class:`RingError` when the rings hold reports that were not taken: take them, and close again.
+        """
+        self.stop()
+        _check_taken(self._last)
         self.collector.close()
         self.counter.close()
-        return [
-            _answer(planned.task, interval, found)
-            for planned in self.plan.planned
-            for interval, found in sorted(self._open.pop(planned.task.name).items())
-        ]
+        reports, packets = (now - before for now, before in zip(self._lost(), self._lost_before, strict=True))
+        lost = Missing(reports_lost=max(reports, self.collector.lost), packets_lost=packets)
+        return [answer for planned in self.plan.planned for answer in self._answers(planned, lost)]
+
+    def _answers(self, planned: Planned, lost: Missing) -> list[Answer]:
+        found = self._open.pop(planned.task.name)
+        missing = self._missing(planned, lost)
+        if not found and missing != NOTHING_MISSING:
+            found[0] = _nothing_known()
+        return [_answer(planned.task, interval, of_it, missing) for interval, of_it in sorted(found.items())]
+
+    def _missing(self, planned: Planned, lost: Missing) -> Missing:
+        if not planned.on_card:
+            return replace(lost, reports_lost=0)
+        totals = [self.collector.totals[item.rule.name] for item in planned.rules]
+        return replace(
+            lost,
+            overflow_packets=sum(item.overflow_packets for item in totals),
+            overflow_bytes=sum(item.overflow_bytes for item in totals),
+            packets_lost=0,
+        )
+
+    def _lost(self) -> tuple[int, int]:
+        """Reports and packets, since the card began."""
+        reports = 0 if self._statistics is None else self._statistics.reports_lost
+        if self._ring is None:
+            return reports, 0
+        return reports, self._ring.device.snapshot()[f"ring{self._ring.number}.lost"]
 
     def _rows(self, encoded: Encoded, rows: Rows) -> None:
         task = self._tasks[encoded.rule.name]
@@ -79,18 +164,33 @@ class Answers:
         ):
             found = self._open[task.name].get(interval)
             if found is None:
-                found = self._open[task.name][interval] = _Open(defaultdict(int), defaultdict(int), defaultdict(set))
+                found = self._open[task.name][interval] = _nothing_known()
             found.packets[group] += packets
             found.bytes[group] += octets
             if inner:
                 found.seen[group].add(value)
 
 
+def _nothing_known() -> _Open:
+    return _Open(defaultdict(int), defaultdict(int), defaultdict(set))
+
+
+def _check_taken(ends: Sequence[tuple[Ring, int]]) -> None:
+    """One ring that was read to its end is enough: each gets all reports."""
+    left = [(ring.number, end - ring.page["descriptor_tail"]) for ring, end in ends]
+    if left and all(count > 0 for _, count in left):
+        number, count = left[0]
+        raise RingError(
+            f"ring {number} holds {count} descriptors, reports of statistics among them, that must be taken and "
+            "released before answers are closed"
+        )
+
+
 def _zipped(columns: Sequence[list[_Item]], count: int) -> list[tuple[_Item, ...]]:
     return list(zip(*columns, strict=True)) if columns else [()] * count
 
 
-def _answer(task: Task, interval: int, found: _Open) -> Answer:
+def _answer(task: Task, interval: int, found: _Open, missing: Missing) -> Answer:
     measure = task.measure
     if isinstance(measure, Distinct):
         values = {group: len(seen) for group, seen in found.seen.items()}
@@ -108,4 +208,5 @@ def _answer(task: Task, interval: int, found: _Open) -> Answer:
         tuple(order),
         tuple(values[group] for group in order),
         tuple(least is not None and values[group] >= least for group in order),
+        missing,
     )

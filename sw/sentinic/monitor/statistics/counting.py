@@ -1,6 +1,7 @@
 """Adding up: reports of the card, or packets of a ring, into exact rows a group and interval.
 
-The two give the same rows.  Those of an interval come out when the next one's reports, or packets, have come.
+The two give the same rows.  Those of an interval come out when reports, or packets that count, of a later one have
+come, or at the end: the last interval in which a rule counted is its final one, whatever else came after it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -119,7 +120,10 @@ class _RuleRows:
         self._totals.bytes += int(more[1])
 
     def finish(self) -> None:
-        """Hand out all that is open, as final."""
+        """Hand out all that is open, the last interval as final."""
+        newest = self._open.newest_interval()
+        if newest is not None:
+            self.tell(newest)
         self.final = True
         self.tell()
 
@@ -226,15 +230,13 @@ class ReportCollector:
         if key in self._parts:
             self._parts[key].increase(keys, cells, flags & _LEFT)
         if length:
-            # A packet earlier than the one before counts in the interval that has begun.
-            keys[:, INTERVAL] = np.maximum(cells[:, LAST] // length, max(rows.first_open, 0))
+            # A packet earlier than the one before counts in the interval that has begun: as far as reports tell.
+            newest = np.maximum(cells[:, FIRST], cells[:, LAST])
+            keys[:, INTERVAL] = np.maximum(newest // length, max(rows.first_open, 0))
         rows.add(keys, cells)
         swept = flags & _SWEPT != 0
         if length and swept.any():
             rows.tell(int(keys[swept, INTERVAL].max()))
-        if (flags & ReportFlag.FINAL).any():
-            # What is open now is the rule's last interval, of which more may come.
-            rows.final = True
 
 
 #: Members of a group that are one number, and where the fields' words have them: (word, shift).
@@ -323,11 +325,13 @@ class SoftwareCounter:
         rules: Iterable[Encoded],
         sink: RowSink,
         crossed: Callable[[Encoded, Crossings], None] | None = None,
+        *,
+        first_generation: int = 1,
     ) -> None:
-        """``crossed`` takes the packets that reach a threshold."""
+        """``crossed`` takes the packets that reach a threshold; ``first_generation`` is that of the first rule."""
         self.totals: dict[str, Totals] = {}
         self._rules = []
-        for number, encoded in enumerate(rules, 1):
+        for number, encoded in enumerate(rules, first_generation):
             totals = self.totals[encoded.rule.name] = Totals()
             self._rules.append(_SoftwareRule(encoded, _RuleRows(encoded, number, totals, sink), crossed))
 
@@ -342,7 +346,7 @@ class SoftwareCounter:
             rule.take(shown, turned, facts)
 
     def close(self) -> None:
-        """No more packets come: hand out what is left, as final."""
+        """No more packets come: hand out what is left."""
         for rule in self._rules:
             rule.close()
 
@@ -370,8 +374,9 @@ class _SoftwareRule:
         self._rows.add(keys, cells)
         if self._watch is not None:
             self._cross(keys, cells)
-        if self._length:
-            self._rows.tell(self._interval)
+        if self._length and count:
+            # Not the one that has begun: if nothing counts in it, the one before is the rule's last.
+            self._rows.tell(int(keys[-1, INTERVAL]))
 
     def close(self) -> None:
         self._rows.finish()

@@ -14,7 +14,7 @@ from sentinic.monitor.shown_fields import WORDS
 #: ``interval`` counts from wire time 0 on, in units of the rule's report interval, and is 0 without one; ``first`` and
 #: ``last`` are ns.  ``history`` has four bits an event, the first lowest, ``seen`` a bit an event: see
 #: :class:`sentinic.abi.statistics.Event`.  ``reversed``: the first packet went from ``destination`` to ``source``.
-#: ``final``: reported as the rule ended.  ``key`` holds the grouped fields.
+#: ``final``: of the last interval in which the rule counted.  ``key`` holds the grouped fields.
 ROW = np.dtype(
     [
         ("generation", "<i8"),

@@ -5,10 +5,10 @@
     task = Task("fan-out", group=["source"], measure=Distinct("destination"), every=10**10, threshold=100)
     plan = make_plan([task], shape)         # shape: Statistics.shape, or None
     print(plan.explain())                   # which of them the card counts, and why the others not
-    answers = Answers(plan, statistics)     # sentinic.monitor.statistics.answers
-    ...                                     # answers.take(descriptors, data) of all that the rings deliver
-    answers.stop()
-    answers.close()
+    answers = Answers(plan, statistics, ring)  # sentinic.monitor.statistics.answers
+    answers.poll()                          # again and again, as long as there is traffic
+    for answer in answers.close():          # with what card and ring still held
+        ...
 
 A task becomes a rule, or one for each alternative of its match; what the rule counts is made its answer on the host.
 The card and the software count by the same rules, so the answer is the same either way.
@@ -218,6 +218,26 @@ def _told_apart(task: Task) -> list[Rule]:
 
 
 @dataclass(frozen=True)
+class Missing:
+    """Why answers may fall short.
+
+    Members
+    -------
+    overflow_packets, overflow_bytes: counted by the card in no group, as there was no room for reports
+    reports_lost: reports of the card that did not come, with groups of whatever task that it counts
+    packets_lost: that the ring had no room for, whatever they were; of a task that is counted in software
+    """
+
+    overflow_packets: int = 0
+    overflow_bytes: int = 0
+    reports_lost: int = 0
+    packets_lost: int = 0
+
+
+NOTHING_MISSING = Missing()
+
+
+@dataclass(frozen=True)
 class Answer:
     """A task's answer for one interval.
 
@@ -226,6 +246,9 @@ class Answer:
     task: its name; interval: number of the interval, in units of ``every`` from wire time 0 on
     groups, values: one value a group, the largest first
     crossed: of each group, whether it reached the threshold
+    missing: what is not in the values of the task's answers, all of them together
+
+    When all groups of a task are missing, its answer is one of interval 0, without groups.
     """
 
     task: str
@@ -233,3 +256,9 @@ class Answer:
     groups: tuple[tuple[tuple[str, GroupValue], ...], ...]
     values: tuple[int, ...]
     crossed: tuple[bool, ...]
+    missing: Missing = NOTHING_MISSING
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is missing: else there may be more groups, and higher values."""
+        return self.missing == NOTHING_MISSING

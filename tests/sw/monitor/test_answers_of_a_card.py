@@ -1,0 +1,162 @@
+"""Answers of the real card: as documented, with a small ring, and with reports that nobody has taken."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import dpkt
+import pytest
+
+from sentinic.driver.device import Device
+from sentinic.driver.frames import FrameBatch
+from sentinic.driver.ring import MIN_DATA_BYTES, MIN_DESCRIPTORS, Ring
+from sentinic.driver.statistics import Statistics
+from sentinic.errors import RingError
+from sentinic.monitor.statistics import tasks
+from sentinic.monitor.statistics.answers import Answers
+from sentinic.monitor.statistics.tasks import Distinct, Task, make_plan
+
+pytestmark = pytest.mark.slow
+DOCUMENTED = Path(__file__).parents[3] / "docs" / "statistics.md"
+NOW = 1_700_000_040  # s: a multiple of a minute
+PORTS = 1000
+
+
+def segment(source: int, destination: int, sport: int, dport: int, flags: int) -> bytes:
+    tcp = dpkt.tcp.TCP(sport=sport, dport=dport, flags=flags)
+    ip = dpkt.ip.IP(src=source.to_bytes(4), dst=destination.to_bytes(4), p=dpkt.ip.IP_PROTO_TCP, data=tcp)
+    ip.len = len(ip)
+    return bytes(dpkt.ethernet.Ethernet(src=b"\2\0\0\0\0\1", dst=b"\2\0\0\0\0\2", data=ip))
+
+
+def scan() -> list[bytes]:
+    """One host tries many ports of another, which refuses; a third opens a connection to it."""
+    scanner, victim, other = 0xAC100008, 0x400D8634, 0xAC100009
+    frames = [segment(other, victim, 5000, 80, dpkt.tcp.TH_SYN)]
+    for port in range(1, PORTS + 1):
+        frames.append(segment(scanner, victim, 40_000, port, dpkt.tcp.TH_SYN))
+        frames.append(segment(victim, scanner, port, 40_000, dpkt.tcp.TH_RST | dpkt.tcp.TH_ACK))
+    return frames
+
+
+def sources(count: int) -> FrameBatch:
+    frames = [segment(0x0A000000 + number, 0x0A800001, 5000, 80, dpkt.tcp.TH_ACK) for number in range(count)]
+    return FrameBatch.from_frames(frames, timestamp=[NOW * 10**9] * count)
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    with Device.open("native", "board") as found:
+        found.set_pause(True)
+        found.enable()
+        yield found
+
+
+def ring_of(device: Device, *, small: bool = False) -> Ring:
+    ring = device.open_ring(0, descriptors=MIN_DESCRIPTORS, data_bytes=MIN_DATA_BYTES) if small else device.open_ring(0)
+    ring.enable()
+    return ring
+
+
+def drain(ring: Ring, answers: Answers) -> None:
+    while ring.pending():
+        descriptors, data = ring.poll()
+        answers.take(descriptors, data)
+        ring.release(len(descriptors))
+        ring.device.forward()
+
+
+def test_the_documented_program_finds_a_scan_with_all_its_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", DOCUMENTED.read_text(), re.DOTALL)
+    with (tmp_path / "scan.pcap").open("wb") as file:
+        writer = dpkt.pcap.Writer(file)
+        for number, frame in enumerate(scan()):
+            writer.writepkt(frame, NOW + number / 1000)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, DOCUMENTED, "exec"), {})
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    minute = NOW // 60
+    assert told == [
+        "fan-out: on the card (1 rule)",
+        "port scan: on the card (1 rule)",
+        f"{minute} {{'source': '172.16.0.8', 'destination': '64.13.134.52'}} {PORTS} a scan",
+        f"{minute} {{'source': '172.16.0.9', 'destination': '64.13.134.52'}} 1",
+    ]
+
+
+def test_the_lines_at_the_head_of_tasks_give_all_answers(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    [lines] = re.findall(r"::\n\n(.*?)\n\n", tasks.__doc__ or "", re.DOTALL)
+    program = "\n".join(line.removeprefix("    ") for line in lines.splitlines())
+    first, again, rest = program.partition("answers.poll()")
+    ring, statistics = ring_of(device), Statistics(device)
+    names = {
+        "Task": Task, "Distinct": Distinct, "make_plan": make_plan, "Answers": Answers, "ring": ring,
+        "statistics": statistics, "shape": statistics.shape,
+    }  # fmt: skip
+    exec(first, names)
+    frames = scan()
+    device.transport.send(FrameBatch.from_frames(frames, timestamp=[NOW * 10**9] * len(frames)))
+    exec(again + rest, names)
+    assert capsys.readouterr().out == "fan-out: on the card (1 rule)\n"
+    answer = names["answer"]
+    assert [sorted(dict(group).values()) for group in answer.groups] == [
+        ["172.16.0.8"],
+        ["172.16.0.9"],
+        ["64.13.134.52"],
+    ]
+    assert answer.values == (1, 1, 1)
+
+
+@pytest.mark.parametrize("polls", [True, False], ids=["polled meanwhile", "closed alone"])
+def test_a_small_ring_that_only_answers_read_is_no_reason_to_wait_or_to_miss_any(device: Device, polls: bool) -> None:
+    """The packets alone are thirty times what the ring holds, and their groups more than the card's table."""
+    count = 2000
+    ring, statistics = ring_of(device, small=True), Statistics(device)
+    answers = Answers(make_plan([Task("sources", group=["source"])], statistics.shape), statistics, ring)
+    device.transport.send(sources(count))
+    while polls and device.transport.pending:
+        device.transport.step(10_000)
+        answers.poll()
+    [answer] = answers.close()
+    assert answer.values == (1,) * count
+    assert answer.exact
+
+
+def test_answers_are_not_closed_while_a_ring_that_others_read_holds_reports(device: Device) -> None:
+    count = 300
+    ring, statistics = ring_of(device), Statistics(device)
+    ring.registers.write("extras", 1, "reports")
+    answers = Answers(make_plan([Task("sources", group=["source"])], statistics.shape), statistics)
+    device.transport.send(sources(count))
+    device.transport.step()
+    drain(ring, answers)
+    with pytest.raises(RingError, match=r"ring 0 holds \d+ descriptors, reports of statistics among them, that must"):
+        answers.close()
+    drain(ring, answers)
+    [answer] = answers.close()
+    assert sum(answer.values) == count
+    assert answer.exact
+
+
+def test_an_answer_says_that_reports_are_lost(device: Device) -> None:
+    ring, statistics = ring_of(device), Statistics(device)
+    answers = Answers(make_plan([Task("sources", group=["source"])], statistics.shape), statistics, ring)
+    device.transport.send(sources(20))  # so few that none has to leave the table
+    device.transport.step()
+    ring.disable()
+    [answer] = answers.close()
+    assert (answer.interval, answer.groups) == (0, ())
+    assert answer.missing.reports_lost >= 3  # of seven groups at most
+    assert not answer.exact
+
+
+def test_an_answer_of_software_says_what_the_ring_had_no_room_for(device: Device) -> None:
+    count = 2000
+    ring = ring_of(device, small=True)
+    answers = Answers(make_plan([Task("sources", group=["source"])], None), None, ring)
+    device.transport.send(sources(count))
+    [answer] = answers.close()
+    assert 0 < answer.missing.packets_lost == count - sum(answer.values)
+    assert not answer.exact
