@@ -27,7 +27,7 @@ from sentinic_sim.bench.traffic import padded
 
 pytestmark = pytest.mark.slow
 BUILDS = [name for name, profile in PROFILES.items() if profile.attempts]
-FRAMES = 2_000_000
+FRAMES = 2_285_720
 #: Where raw SYNs are taken, too.
 RAW_FRAMES = 400_000
 #: One frame in so many is of the flow.
@@ -263,7 +263,7 @@ def test_in_compact_mode_every_attempt_of_a_flood_is_recorded_as_far_as_the_bus_
     device: Device, pace: str, record_property: Callable[[str, object], None]
 ) -> None:
     cycles_a_frame, short_every = PACES[pace]
-    ring = device.open_ring(0, descriptors=1 << 20, data_bytes=1 << 28)
+    ring = device.open_ring(0, descriptors=1 << 20, data_bytes=1 << 29)
     ring.registers.write("filter_ports", 1)
     ring.registers.write("filter_protocols", 1 << Protocol.TCP)
     ring.enable()

@@ -19,16 +19,26 @@ def as_text(row: dict[str, Any]) -> Row:
     return {name: f"{value:.6f}" if isinstance(value, float) else str(value) for name, value in row.items()}
 
 
+OFFLOAD = {
+    "off": "",
+    "syn": '[syn_offload]\nenabled = true\nmode = "syn"\n',
+    "compact": '[syn_offload]\nenabled = true\nmode = "compact"\n',
+}
+
+
 @needs_corpus
 @pytest.mark.slow
+@pytest.mark.parametrize("offload", OFFLOAD)
 @pytest.mark.parametrize("profile", ["wide", "board"])
-def test_the_log_of_a_run_equals_zeeks(profile: str, tmp_path: Path) -> None:
+def test_the_log_of_a_run_equals_zeeks(profile: str, offload: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(OFFLOAD[offload])
     differing = []
     for baseline in BASELINES:
         want = list(logged(baseline.log))
         options = ["-C"] if baseline.ignore_checksums else []
         line = ["run", str(ZEEK / baseline.trace), "--profile", profile, "--write", "conn", "-q"]
-        assert main([*line, *options, "--out", str(tmp_path)]) == 0
+        assert main([*line, *options, "--config", str(config), "--out", str(tmp_path)]) == 0
         lines = (tmp_path / "conn.log").read_text().splitlines()
         got = [{name: as_text(json.loads(line)).get(name, "-") for name in want[0]} for line in lines]
         if sorted_rows(got) != sorted_rows(want):
