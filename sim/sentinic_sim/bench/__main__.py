@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sentinic_sim.bench
 from sentinic.abi.profiles import PROFILES
-from sentinic_sim.bench import card, host, others, statistics, syn_offload
+from sentinic_sim.bench import card, host, latency, others, statistics, syn_offload
 from sentinic_sim.bench.table import Table
 
 
@@ -26,8 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
         for profile in PROFILES.values():
             frames = options.frames if profile.name == "wide" else options.frames // 10
             card.card_figures(table, profile, frames)
+            latency.latency(table, profile)
             statistics.statistics_figures(table, profile, frames)
             syn_offload.syn_offload_figures(table, profile, frames)
+            latency.delays_beside_syns(table, profile)
 
     def flows() -> None:
         host.flow_figures(table, 2_000_000)

@@ -4,21 +4,16 @@ import time
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from sentinic.abi.profiles import Profile
-from sentinic.abi.registers import RING
 from sentinic.driver.device import Device
 from sentinic_sim.bench.table import Table, best
 from sentinic_sim.bench.traffic import WIRE_BITS, minimum_frames
-from sentinic_sim.native import LatencyProbe, MemoryOptions, NativeTransport
+from sentinic_sim.native import NativeTransport
 
 #: Cycles that the model is clocked for, to see what it costs by itself.
 ALONE_CYCLES = 200_000
 #: How often each speed is measured, in turns with the others.
 ROUNDS = 6
-#: Shares of cycles in which a port offers no beat.
-IDLE_SHARES = (0.9, 0.75, 0.5)
 
 
 def native(device: Device) -> NativeTransport:
@@ -56,7 +51,7 @@ def _power(value: int) -> int:
 
 
 def card_figures(table: Table, profile: Profile, frames: int) -> None:
-    """Line rate, bus, latency, and the simulation's speed."""
+    """Line rate, bus, and the simulation's speed."""
     name = profile.name
     gigabit = "below 42 (1 Gbit/s)"
     for flows in (1, frames):
@@ -97,7 +92,6 @@ def card_figures(table: Table, profile: Profile, frames: int) -> None:
         want="" if name == "wide" else "1",
     )
     descriptors_only(table, profile, frames)
-    latency(table, profile)
     simulation(table, profile, frames)
 
 
@@ -163,63 +157,3 @@ def simulation(table: Table, profile: Profile, frames: int) -> None:
         "%",
         "cycles/s against constant inputs and nothing to do",
     )
-
-
-def latency(table: Table, profile: Profile) -> None:
-    """From a frame's last beat to its descriptor in memory: alone in the card, and under load."""
-    frames = 1000
-    probe = LatencyProbe(frames + 8)
-    with Device.open("native", profile.name) as device:
-        transport = native(device)
-        _watched_ring(transport)
-        device.set_pause(True)
-        device.enable()
-        transport.attach_probe(probe)
-        batch = minimum_frames(frames, frames)
-        # The first frame waits for the tables of the hash.
-        transport.send(batch[:1])
-        transport.step()
-        alone = []
-        for index in range(50):
-            probe.clear()
-            transport.send(batch[index : index + 1])
-            transport.step()
-            assert len(probe.descriptor_cycles) == 1, "every frame is delivered"
-            alone.append(int(probe.descriptor_cycles[0] - probe.frame_cycles[0]))
-        table.add(
-            f"{profile.name}: latency, empty card, 64-byte frame",
-            max(alone),
-            "cycles",
-            "50 frames, each alone; the longest",
-            want="below 64" if profile.name == "wide" else "",
-        )
-        for idle in (*IDLE_SHARES, 0.0):
-            transport.configure(MemoryOptions(rx_idle=idle))
-            probe.clear()
-            transport.send(batch)
-            transport.step()
-            spent = probe.descriptor_cycles[:frames] - probe.frame_cycles[:frames]
-            half, most, all_ = np.percentile(spent.astype(np.int64), (50, 99, 100))
-            table.add(
-                f"{profile.name}: latency at {100 * (1 - idle):.0f} % of the port's beats, half of the frames",
-                float(half),
-                "cycles",
-                f"{frames:,} 64-byte frames, all delivered; 99 %: {most:.0f}, the longest: {all_:.0f}",
-            )
-
-
-def _watched_ring(transport: NativeTransport) -> None:
-    """Ring 0, opened by hand so that the probe sees its descriptors being written."""
-    descriptors = transport.alloc("watched", 64 * 8192, watch=True, limit=0)
-    data = transport.alloc("watched-data", 1 << 21, limit=0)
-    values = {
-        "descriptor_base_low": descriptors.bus_address & 0xFFFFFFFF,
-        "descriptor_base_high": descriptors.bus_address >> 32,
-        "descriptor_mask": 8191,
-        "data_base_low": data.bus_address & 0xFFFFFFFF,
-        "data_base_high": data.bus_address >> 32,
-        "data_mask": (1 << 21) // 64 - 1,
-        "control": 1,
-    }
-    for name, value in values.items():
-        transport.write(RING.address(name, 0), value)
