@@ -266,6 +266,39 @@ def test_the_packet_that_reaches_a_threshold_is_told_once_a_group_and_interval(
     assert found == wanted
 
 
+def test_a_packet_that_crosses_several_thresholds_names_each_rule_and_what_its_group_has_counted() -> None:
+    (frame,) = random_frames(4, 1)
+    frames = [frame._replace(timestamp=time) for time in range(6)]
+    octets = 4 * len(frame.data)
+    rules = {
+        1: Rule("bytes", group=["eth_src"], threshold_bytes=octets - 1),
+        2: Rule("packets", group=["in_port"], threshold_packets=4),
+        3: Rule("either", group=["eth_dst"], threshold_packets=4, threshold_bytes=octets),
+        4: Rule("later", group=["eth_dst"], threshold_packets=5),
+    }
+    transport = StatisticsTransport()
+    with Device(transport) as device:
+        ring = device.open_ring(0, descriptors=1024, data_bytes=1 << 20)
+        ring.registers.write("extras", 1, "crossings")
+        ring.enable()
+        device.enable()
+        statistics = Statistics(device)
+        for number, rule in rules.items():
+            statistics.set(number, rule)
+        transport.send(batch_of(frames))
+        transport.step()
+        found = {
+            encoded.rule.name: (crossings.timestamp.tolist(), crossings.of_bytes.tolist(), crossings.value.tolist())
+            for encoded, crossings in read_card_crossings(statistics.running, *ring.poll())
+        }
+    assert found == {
+        "bytes": ([3], [True], [octets]),
+        "packets": ([3], [False], [4]),
+        "either": ([3], [False], [0]),  # the tag tells the lowest rule's alone
+        "later": ([4], [False], [5]),
+    }
+
+
 def test_a_group_reads_as_the_rule_names_it() -> None:
     group = ["ipv4_src/24", "ipv6_dst", "eth_src", "is_fragment", "ip_version", "source", "tcp_dst"]
     # ``source`` has all bits of the address that ``ipv4_src`` has a part of.

@@ -280,7 +280,8 @@ def read_card_crossings(
 ) -> Iterator[tuple[Encoded, Crossings]]:
     """The thresholds that packets of a ring crossed, as their tags tell, a rule after the other.
 
-    A tag tells one value: where a packet crossed several, that of the lowest rule; the others' read 0.
+    A tag tells one value: where a packet crossed several, that of the lowest rule. Of the others it is known where they
+    have a threshold of packets alone, which is crossed by the packet that makes the count equal it, and reads 0 else.
     """
     descriptors = descriptors[have_crossing(descriptors)]
     if not len(descriptors):
@@ -301,13 +302,15 @@ def read_card_crossings(
         count, _ = select(mine, turned, facts[rows], _rule_words(item.rule), both, 0, 0, keys, cells, at)
         rows = rows[at[:count]]  # all, unless the rule has changed meanwhile
         told = lowest[rows] == 1 << number
+        wanted = item.rule.rule
+        implied = 0 if wanted.threshold_bytes else wanted.threshold_packets
         yield (
             item.rule,
             Crossings(
                 facts[rows, TIME],
                 keys[:count, :WORDS],
                 told & (tlvs["flags"][rows] & 1 != 0),
-                np.where(told, tlvs["value"][rows].astype(np.int64), 0),
+                np.where(told, tlvs["value"][rows].astype(np.int64), implied),
             ),
         )
 
