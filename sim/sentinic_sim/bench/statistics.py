@@ -48,6 +48,7 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
             )
             # What a card that is not for this rate could not take in, it has dropped before the rules.
             passed = counters["filtered"]
+            elapsed = counters["cycles"] - before["cycles"]
             assert passed == frames or profile.folded_statistics, counters
             stage.replace([])
             stage.settle()
@@ -65,6 +66,6 @@ def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
             cycles / passed,
             "cycles/frame",
             f"{passed:,} of {frames:,} frames back to back; {100 * overflow / packets:.1f} % of counts in overflows, "
-            f"bus busy {100 * written / cycles:.0f} %",
+            f"bus busy {100 * written / elapsed:.0f} %",
             want=str(-(-length // profile.beat_bytes)) if profile.name == "wide" else "below 42 (1 Gbit/s)",
         )
