@@ -1,16 +1,13 @@
 """tshark and the reference say the same of every frame of the corpus, but for the differences explained here."""
 
-import shutil
 from collections import Counter
-
-import pytest
 
 from sentinic.abi.verdicts import Checksum, Fragment, ParseError, Protocol
 
 from .card import Frame
 from .corpus import captures, frames_of, needs_corpus, write_pcap
 from .parser import Headers, parse
-from .tshark import Dissection, dissect
+from .tshark import Dissection, dissect, needs_tshark
 
 NAMES = {
     Protocol.TCP: "tcp",
@@ -91,7 +88,7 @@ def _transport(frame: Frame, h: Headers, d: Dissection, name: str, same: object)
 
 
 @needs_corpus
-@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+@needs_tshark
 def test_every_frame_of_the_corpus_is_what_tshark_says(tmp_path):
     frames: list[Frame] = []
     origins: list[str] = []

@@ -1,10 +1,15 @@
 """What tshark says of frames: of each the layers down to the first transport, with their positions and fields."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
+
+needs_tshark = pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
 
 TRANSPORTS = ("tcp", "udp", "sctp", "icmp", "icmpv6")
 LAYERS = ("eth", "vlan", "ieee8021ad", "llc", "mpls", "arp", "ip", "ah", "ipv6", *TRANSPORTS)

@@ -81,9 +81,18 @@ def by_card(rule: Rule, frames: Sequence[Frame], part: int = 50, **options: Any)
 
 
 def counted_on(
-    device: Device, rules: Sequence[Rule], frames: Sequence[Frame], part: int = 50, *, secret: int | None = None
+    device: Device,
+    rules: Sequence[Rule],
+    frames: Sequence[Frame],
+    part: int = 50,
+    *,
+    secret: int | None = None,
+    reports: list[npt.NDArray[np.void]] | None = None,
 ) -> tuple[list[Found], ReportCollector]:
-    """What the card reports of each rule, all of them at once; with ``secret`` 0 all groups fall into one set."""
+    """What the card reports of each rule, all of them at once; with ``secret`` 0 all groups fall into one set.
+
+    ``reports``: the groups of all reports are put here too, as the card told them.
+    """
     gathered: dict[str, Gathered] = {rule.name: Gathered() for rule in rules}
     collector = ReportCollector(lambda encoded, rows: gathered[encoded.rule.name](encoded, rows))
     ring = device.rings.get(0) or device.open_ring(0, descriptors=1 << 14, data_bytes=1 << 23)
@@ -100,7 +109,10 @@ def counted_on(
             if not len(descriptors):
                 return
             assert are_reports(descriptors, data).all()
-            collector.take(read_reports(descriptors, data))
+            told = read_reports(descriptors, data)
+            collector.take(told)
+            if reports is not None:
+                reports.append(told.groups)
             ring.release(len(descriptors))
             device.forward()
 
