@@ -109,7 +109,7 @@ def test_groups_that_leave_a_small_table_with_almost_every_packet_add_up_to_tsha
     evicted = groups["flags"] & ReportFlag.EVICTED != 0
     for number in range(len(RULES)):
         left = int(evicted[groups["rule"] == number].sum())
-        assert left >= 0.75 * len(frames) - SETS * WAYS, f"of {len(frames)} packets only {left} made a group leave"
+        assert left >= 0.85 * len(frames) - SETS * WAYS, f"of {len(frames)} packets only {left} made a group leave"
 
 
 @CAPTURES
