@@ -56,7 +56,7 @@ class FoldedSynOffload(wiring.Component):
     ICMP error quotes.  A SYN that is not held any more has no cell: a packet of another 5-tuple with the same hash is
     taken to be of this one, which lets a SYN pass that could be held, and does no more.
 
-    A packet without TCP takes three cycles; one with it 13 at the least, for its hash, while the one before is looked
+    While it is switched off, a packet takes two cycles; else one without TCP three; one with it 13 at the least, for its hash, while the one before is looked
     up in ten; a held SYN that has to be read takes some ten more.  Sweeps go between packets.  Every SYN that is held
     can go on raw as well.
 
@@ -128,9 +128,10 @@ class FoldedSynOffload(wiring.Component):
         seen, tcp, quoting, holdable = Signal(), Signal(), Signal(), Signal()  # it has been looked at, and what it is
         was_read, was_found = Signal(), Signal()  # what it quotes was looked for; and found
         taken, due, sweep, patience = Signal(), Signal(), Signal(), Signal(range(PATIENCE + 1))
+        opened = Signal()  # all may come in as they arrive
         source, destination = Signal(End), Signal(End)
         m.d.sync += [
-            seen.eq(self.i.valid & ~taken),
+            seen.eq(self.i.valid & ~self.i.ready),
             tcp.eq(is_tcp(arriving)),
             quoting.eq(may_quote(arriving)),
             holdable.eq(is_holdable(profile, arriving)),
@@ -143,10 +144,11 @@ class FoldedSynOffload(wiring.Component):
             key_hash.source.eq(source),
             key_hash.destination.eq(destination),
             key_hash.ipv6.eq(headers.ip_version == 2),
-            key_hash.restart.eq(taken),
+            key_hash.restart.eq(self.i.ready),
             sweep.eq(resting & due & ~idle & ~was_read & (~seen | (patience == PATIENCE))),
             expiry.done.eq(sweep),
-            self.i.ready.eq(taken),
+            opened.eq(resting & idle),
+            self.i.ready.eq(taken | opened),
         ]
         with m.If(sweep | ~due):
             m.d.sync += patience.eq(0)
@@ -227,7 +229,7 @@ class FoldedSynOffload(wiring.Component):
 
         job = Signal(Job)
         quotes = quote_job(m, arriving, job)
-        with m.If(taken):
+        with m.If(self.i.ready):
             m.d.sync += [meta.eq(arriving), was_read.eq(0), was_found.eq(0)]
         with m.FSM():
             with m.State("REST"):
@@ -247,9 +249,9 @@ class FoldedSynOffload(wiring.Component):
                 with m.If(sweep):
                     m.d.sync += set_index.eq(expiry.sweep.index)
                     m.next = "LOOK"
-                with m.Elif(seen & idle):
-                    m.d.comb += taken.eq(1)
-                    m.next = "PASS"
+                with m.Elif(opened):
+                    with m.If(self.i.valid):
+                        m.next = "PASS"
                 with m.Elif(seen & key_hash.done):
                     m.d.comb += taken.eq(1)
                     m.d.sync += Cat(set_index, fingerprint).eq(key_hash.hash)
