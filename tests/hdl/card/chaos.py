@@ -32,6 +32,7 @@ class Period:
     watched: Watched
     reads: bool
     broken: bool = False
+    extras: Sequence[str] = ()
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Chaos:
         ]
 
     def _send(self) -> None:
-        frames = wild_frames(self.r, self.r.choice((1, 5, 40, 200)), self.stock)
+        frames = self._frames(self.r.choice((1, 5, 40, 200)))
         base = min(frame.timestamp for frame in frames)
         # One stretch of time after the other, so that no time stamp comes twice.
         frames = [frame._replace(timestamp=frame.timestamp - base + self.stamp) for frame in frames]
@@ -96,6 +97,10 @@ class Chaos:
         self.sent |= {frame.timestamp: frame for frame in frames}
         self.keys |= {frame.timestamp: self.card.key for frame in frames}
         self.card.send(frames)
+
+    def _frames(self, count: int) -> list[Frame]:
+        """What to send next; time stamps are unique."""
+        return wild_frames(self.r, count, self.stock)
 
     def _step(self) -> None:
         self.card.transport.step(self.r.choice((1, 3, 10, 50, 300, 3000, 20_000)))
@@ -111,19 +116,24 @@ class Chaos:
         """Off if it is on, and on again with other settings, perhaps without a pause in between."""
         if number in self.periods and (self._off(number) or self.r.random() < 0.4):
             return
-        config = random_ring(self.r)
+        config, reads = random_ring(self.r), self.r.random() < 0.8
+        extras = self._extras() if reads else ()
         ring = self.card.device.rings.get(number)
         if ring is None:
-            watched = self.card.open_ring(number, config)
+            watched = self.card.open_ring(number, config, extras)
         else:
             config = replace(config, descriptors=len(ring.descriptors), data_bytes=len(ring.data))
-            watched = self.card.start_ring(ring, config)
-        period = self.periods[number] = Period(watched, reads=self.r.random() < 0.8, broken=self.faulty)
+            watched = self.card.start_ring(ring, config, extras)
+        period = self.periods[number] = Period(watched, reads, broken=self.faulty, extras=extras)
         if self.r.random() < 0.05:
             # Where there is no memory; the ring's own is put back when it is switched off.
             period.broken = True
             which = self.r.choice(("descriptor", "data"))
             watched.ring.registers.write(f"{which}_base_high", NOWHERE >> 32)
+
+    def _extras(self) -> Sequence[str]:
+        """What else a ring that is read wants."""
+        return ()
 
     def _off(self, number: int) -> bool:
         """Switch a ring off and check what it got; whether to leave it off."""

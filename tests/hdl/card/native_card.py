@@ -21,6 +21,8 @@ from tests.reference.parser import Headers, flow_hash, parse
 #: Bounds: cycles in which a card that is no longer fed comes to rest, whatever was in it.
 REST_CYCLES = 3_000_000
 SETTINGS = ("filter_ports", "filter_protocols", "filter_verdicts", "sample", "snap_length")
+#: What else a ring may want.
+EXTRAS = ("reports", "crossings", "raw_syns", "attempts")
 _STATUS, _KIND_LSB = 60, 20
 
 
@@ -115,17 +117,20 @@ class NativeCard:
     def __exit__(self, *_: object) -> None:
         self.device.close()
 
-    def open_ring(self, number: int, config: Ring) -> Watched:
+    def open_ring(self, number: int, config: Ring, extras: Iterable[str] = ()) -> Watched:
         """Allocate ring ``number`` with the sizes of ``config``, set it up and switch it on."""
         ring = self.device.open_ring(number, descriptors=config.descriptors, data_bytes=config.data_bytes)
-        return self.start_ring(ring, config)
+        return self.start_ring(ring, config, extras)
 
-    def start_ring(self, ring: DriverRing, config: Ring) -> Watched:
+    def start_ring(self, ring: DriverRing, config: Ring, extras: Iterable[str] = ()) -> Watched:
+        """Set a ring that is off up, with these of ``EXTRAS``, and switch it on."""
         for name in SETTINGS:
             ring.registers.write(name, getattr(config, name))
         ring.registers.write("spread", config.spread_count, "count")
         ring.registers.write("spread", config.spread_index, "index")
         ring.registers.write("extras", int(config.bare_plain), "bare_plain")
+        for extra in EXTRAS:
+            ring.registers.write("extras", int(extra in extras), extra)
         ring.enable()
         return Watched(replace(config, records=[], slots=[]), ring)
 
