@@ -61,6 +61,7 @@ several captures: those of one port follow each other; ports are merged by time.
   spread_count = 4           spread_index = 0       this ring takes a quarter of the flows
   descriptors = 65536        data_bytes = 33554432  attempts = true  to get records of SYN offload (ring 0 does)
   raw_syns = true            to get the SYNs of SYN offload as they are sent, not afterwards or as records
+  crossings = true           to get each packet that crosses a threshold, whatever this ring filters and samples
   [[statistics]]             a rule that counts, on the card or in software; OpenFlow's names of fields
   name = "web"               match = { tcp_dst = 80, ipv4_dst = "10.0.0.0/8" }
   group = ["ipv4_src/24"]    report_every = "10s"       threshold = { packets = 1000, bytes = 1000000 }

@@ -24,6 +24,7 @@
     data_bytes = 33554432
     attempts = true             # records of SYN offload in compact mode; by default ring 0 gets them, unless it is raw
     raw_syns = false            # SYNs that SYN offload holds or ends come as they are sent, and none of them later
+    crossings = false           # packets that cross a threshold of statistics come, whatever is filtered and sampled
 
     [[statistics]]              # see sentinic.driver.rule_config
     name = "web"
@@ -85,6 +86,8 @@ class RingConfig:
     attempts: bool | None = None
     #: SYNs that SYN offload holds or ends come as they are sent, as without it, and none of them later.
     raw_syns: bool = False
+    #: Packets that cross a threshold of statistics are for this ring, whatever it filters and samples.
+    crossings: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,7 @@ def _open_ring(device: Device, number: int, config: RingConfig) -> Ring:
     ring.registers.write("spread", config.spread_index, "index")
     ring.registers.write("extras", int(bool(config.bare_plain)), "bare_plain")
     ring.registers.write("extras", int(config.raw_syns), "raw_syns")
+    ring.registers.write("extras", int(config.crossings), "crossings")
     ring.enable()
     return ring
 
@@ -328,5 +332,6 @@ _RING_CHECKS: dict[str, _Check] = {
     "data_bytes": _integer(0, 1 << 32, "bytes"),
     "attempts": _boolean,
     "bare_plain": _boolean,
+    "crossings": _boolean,
     "raw_syns": _boolean,
 }

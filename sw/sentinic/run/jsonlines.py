@@ -1,6 +1,7 @@
 """Delivered frames as lines of JSON, with their decoded tags."""
 
 import json
+from functools import partial
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -8,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinic.abi.descriptor import PLAIN_TAG_WORDS
-from sentinic.abi.tag import HEADERS, LOSS, PACKET, TAG_VERSION, TCP, Tlv
+from sentinic.abi.syn_offload import Reason
+from sentinic.abi.tag import ATTEMPT, CROSSING, HEADERS, LOSS, PACKET, TAG_VERSION, TCP, Tlv
 from sentinic.abi.verdicts import Checksum, Fragment, Kind, ParseError, Protocol, Verdict
 from sentinic.driver.records import status_bits
+from sentinic.driver.statistics import have_crossing, read_crossings
+from sentinic.driver.syn_offload import are_regenerated, read_attempts
 from sentinic.driver.tags import has_tlv, tlv_rows
 
 #: Addresses remembered as text.
 _MOST_ADDRESSES = 1 << 18
-_ENUMS = {"kind": Kind, "parse_error": ParseError, "protocol_class": Protocol, "verdict": Verdict}
+_ENUMS = {"kind": Kind, "parse_error": ParseError, "protocol_class": Protocol, "reason": Reason, "verdict": Verdict}
 #: Members of a TLV that say nothing of a packet.
 _UNTOLD = frozenset({"type", "length", "reserved", "timestamp_high", "timestamp_low"})
 
@@ -72,9 +76,14 @@ class JsonLines:
         times = packet["timestamp_high"].astype(np.uint64) << np.uint64(32) | packet["timestamp_low"]
         words = status_bits(descriptors["status"], "tag_words").tolist()
         tags: list[dict[str, Any]] = [{"version": TAG_VERSION, "words": count} for count in words]
-        for tlv in (LOSS, TCP):
-            rows = np.flatnonzero(has_tlv(descriptors, tlv))
-            for row, value in zip(rows.tolist(), _values(tlv, tlv_rows(descriptors[rows], data, tlv)), strict=True):
+        for tlv, there, values in (
+            (CROSSING, have_crossing(descriptors), read_crossings),
+            (ATTEMPT, are_regenerated(descriptors), read_attempts),
+            (LOSS, has_tlv(descriptors, LOSS), partial(tlv_rows, tlv=LOSS)),
+            (TCP, has_tlv(descriptors, TCP), partial(tlv_rows, tlv=TCP)),
+        ):
+            rows = np.flatnonzero(there)
+            for row, value in zip(rows.tolist(), _values(tlv, values(descriptors[rows], data)), strict=True):
                 tags[row][tlv.name] = value
         for tag, head in zip(tags, _values(HEADERS, headers), strict=True):
             tag[HEADERS.name] = head

@@ -211,7 +211,8 @@ def _monitor(request: Replay) -> "Monitor | None":
 
 def _statistics(request: Replay, device: Device) -> "StatisticsOutput | None":
     rules = request.config.statistics
-    if not rules or not {"stats", "summary", "report"} & set(request.write):
+    # Connections alone say nothing of rules; whoever reads a ring of crossings wants them whatever is written.
+    if not rules or (set(request.write) == {"conn"} and not any(ring.crossings for ring in request.config.rings)):
         return None
     from sentinic.run.statistics import StatisticsOutput  # slow to load, and not always wanted
 

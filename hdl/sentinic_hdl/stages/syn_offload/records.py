@@ -7,6 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from sentinic_hdl.stages.syn_offload.types import Ended
 
+#: Cycles without a record taken after which whoever takes them is not waited for any more.
+PATIENCE = 1023
+
 
 class Records(wiring.Component):
     """A queue for them beside the stage's output, which waits where nothing may be lost.
@@ -24,6 +27,8 @@ class Records(wiring.Component):
     wanted: somebody takes records
     behind: records taken are still on their way
     waits: it must not be offered yet
+    crowded: half of the places are taken, and room is to be expected: whoever can had better wait.  Only where
+        ``lossless`` does not make it wait anyway
     hurry: something waits for records
     reporting: there are records, here or behind
     recorded, unreported: in this cycle one is entered, or finds no room or nobody who wants it
@@ -42,6 +47,7 @@ class Records(wiring.Component):
                 "wanted": In(1),
                 "behind": In(1),
                 "waits": Out(1),
+                "crowded": Out(1),
                 "hurry": Out(1),
                 "reporting": Out(1),
                 "recorded": Out(1),
@@ -54,6 +60,7 @@ class Records(wiring.Component):
         m = Module()
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=Ended.as_shape().size, depth=self._depth)
         kept, goes = Signal(), Signal()
+        stuck = Signal(range(PATIENCE + 1))  # cycles since a record was taken
         m.d.comb += [
             kept.eq(fifo.w_rdy & self.wanted),
             goes.eq(self.is_record & self.moves),
@@ -68,6 +75,11 @@ class Records(wiring.Component):
             self.o.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.o.ready),
         ]
+        with m.If(self.o.ready | ~fifo.r_rdy):
+            m.d.sync += stuck.eq(0)
+        with m.Elif(stuck != PATIENCE):
+            m.d.sync += stuck.eq(stuck + 1)
+        m.d.sync += self.crowded.eq(~self.lossless & (fifo.level >= self._depth // 2) & (stuck != PATIENCE))
         return m
 
 

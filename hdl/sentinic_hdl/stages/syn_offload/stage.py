@@ -37,7 +37,7 @@ DEPTH = 16
 SWEEP_MARGIN = 4
 #: Outcomes that may wait while a SYN that is held goes on raw: with more, packets behind it would be held up.
 CROWD = 4
-#: Cycles that a sweep waits for a cycle without a packet before it takes one.
+#: Cycles that a sweep waits for a cycle without a packet before it takes one, where that loses nothing.
 PATIENCE = 63
 #: Records that may wait for the reports: as many as come while one is closed, and handed over.
 RECORDS = 64
@@ -56,8 +56,8 @@ class SynOffload(wiring.Component):
     an end, if the first was.
 
     Takes a packet a cycle; one that a held SYN goes before takes two cycles of ``o``.  Sweeps of attempts that are over
-    use cycles without a packet, or one in ``PATIENCE`` and one.  Switched off and empty, a packet passes in one cycle;
-    else in seven.
+    use cycles without a packet, as long as there is room for records; only with ``lossless``, or when all attempts are
+    to end, they take one in ``PATIENCE`` and one.  Switched off and empty, a packet passes in one cycle; else in seven.
 
     In compact mode a SYN that nobody answered comes out as ``Kind.VOID``, too, and as a record.  One for which there is
     no room is counted, and told of by nothing.  With ``lossless`` it waits for room instead, and so does what comes
@@ -123,13 +123,15 @@ class SynOffload(wiring.Component):
             expiry.now.eq(clock.now),
         ]
 
+        m.submodules.ended = ended = Records(depth=RECORDS)
+
         # --- In ---
         m.submodules.metas = metas = SyncFIFOBuffered(width=PacketMeta.as_shape().size, depth=DEPTH)
         inside = Signal(range(DEPTH + 1))  # packets and sweeps whose outcome is to come
         empty, idle, direct, room, gap = Signal(), Signal(), Signal(), Signal(), Signal()
         known = Signal()  # what the packet quotes is here
         going, sweeping, leaving, passing = Signal(), Signal(), Signal(), Signal()
-        looking = Signal()
+        looking, may_sweep = Signal(), Signal()
         m.d.comb += [
             empty.eq((inside == 0) & (table.live == 0)),
             expiry.empty.eq(empty),
@@ -144,15 +146,19 @@ class SynOffload(wiring.Component):
             metas.w_en.eq(going),
             looking.eq(going & (is_tcp(self.i.p) | is_error(self.i.p))),
             # A sweep needs the place of a packet, and that of the SYN that it may give back.
-            sweeping.eq(expiry.due & ~idle & ~table.clearing & ~going & (inside < DEPTH - SWEEP_MARGIN)),
+            may_sweep.eq(~idle & ~table.clearing & (inside < DEPTH - SWEEP_MARGIN) & ~ended.crowded),
+            sweeping.eq(expiry.due & may_sweep & ~going),
             expiry.done.eq(sweeping),
         ]
         m.d.sync += inside.eq(inside + (going | sweeping) - leaving)
-        waited = Signal(range(PATIENCE + 1))
+        waited, harmless = Signal(range(PATIENCE + 1)), Signal()  # that a packet waits for a sweep
+        m.d.comb += harmless.eq(self.lossless | expiry.flushing)
         with m.If(sweeping | ~expiry.due | idle):
             m.d.sync += [waited.eq(0), gap.eq(0)]
         with m.Elif(waited != PATIENCE):
-            m.d.sync += [waited.eq(waited + 1), gap.eq((waited == PATIENCE - 1) & (inside < DEPTH - SWEEP_MARGIN))]
+            m.d.sync += waited.eq(waited + 1)
+        with m.Else():
+            m.d.sync += gap.eq(may_sweep & harmless)
 
         op = table.i
         m.d.comb += op_of(profile, self.i.p, self.quotes.p, op, enabled=enabled)
@@ -253,7 +259,6 @@ class SynOffload(wiring.Component):
         ]
 
         # --- Records ---
-        m.submodules.ended = ended = Records(depth=RECORDS)
         m.d.comb += ended_of(record, read.data, reason, ended.entry)
         m.d.comb += [
             ended.offered.eq(giving | passing_on),

@@ -56,9 +56,9 @@ class FoldedSynOffload(wiring.Component):
     ICMP error quotes.  A SYN that is not held any more has no cell: a packet of another 5-tuple with the same hash is
     taken to be of this one, which lets a SYN pass that could be held, and does no more.
 
-    While it is switched off, a packet takes two cycles; else one without TCP three; one with it 13 at the least, for its hash, while the one before is looked
-    up in ten; a held SYN that has to be read takes some ten more.  Sweeps go between packets.  Every SYN that is held
-    can go on raw as well.
+    While it is switched off, a packet takes two cycles.  Else one without TCP takes three; one with it 13 at the least,
+    for its hash, while the one before is looked up in ten; a held SYN that has to be read takes some ten more.  Sweeps
+    go between packets.  Every SYN that is held can go on raw as well.
 
     Members as there, but for ``quotes``, and
 
@@ -145,7 +145,7 @@ class FoldedSynOffload(wiring.Component):
             key_hash.destination.eq(destination),
             key_hash.ipv6.eq(headers.ip_version == 2),
             key_hash.restart.eq(self.i.ready),
-            sweep.eq(resting & due & ~idle & ~was_read & (~seen | (patience == PATIENCE))),
+            sweep.eq(resting & due & ~idle & ~was_read & ~ended.crowded & (~seen | (patience == PATIENCE))),
             expiry.done.eq(sweep),
             opened.eq(resting & idle),
             self.i.ready.eq(taken | opened),
