@@ -35,10 +35,12 @@ class ConnectionTracker:
         tcp_servers: Iterable[int] = TCP_SERVERS,
         udp_servers: Iterable[int] = UDP_SERVERS,
         datagrams: int = 256,
+        held: int = 0,
         room: int = 1 << 16,
     ) -> None:
         """``ignore_checksums``: as Zeek's ``-C``.  ``vlan_key``: VLAN ids tell connections apart.  ``tcp_servers``,
         ``udp_servers``: Zeek's ``likely_server_ports``.  ``datagrams``: fragmented ones put together at once.
+        ``held``: how long, ns, a card with SYN offload holds a SYN at most, which may come when its connection is over.
         ``room``: connections held before memory must grow, which means copying; rounded up to a power of two, at least
         64.
         """
@@ -47,6 +49,7 @@ class ConnectionTracker:
         self._tracker = np.zeros(state.T_CELLS, np.int64)
         self._tracker[state.T_IGNORE] = ignore_checksums
         self._tracker[state.T_VLANS] = vlan_key
+        self._tracker[state.T_HELD] = min(held, state.NEVER // 2)  # no sum of it and a time overflows
         self._tracker[list(_FREE)] = -1
         self._tracker[state.T_NOW] = np.iinfo(np.int64).min
         self._packet = np.zeros(state.P_CELLS, np.int64)

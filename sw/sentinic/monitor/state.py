@@ -83,6 +83,7 @@ CONNECTION = np.dtype(
         ("start", "<i8"),
         ("last", "<i8"),
         ("inactivity", "<i8"),
+        ("over", "<i8"),  # an attempt, at this time, but a SYN from before it may still come
         ("serial", "<i8"),  # -1 while unused
         ("timers", "<i8"),  # timers with another stamp are void
         ("orig_packets", "<i8"),
@@ -210,5 +211,6 @@ DROP, PACKET, WHOLE_FRAGMENT = range(3)
     T_FRAGMENTS,  # next reassembly place
     T_DUE,  # deadline of the first timer
     T_TOUCHED,
-) = range(14)
+    T_HELD,  # how long the card holds a SYN at most, ns
+) = range(15)
 T_CELLS = 16

@@ -43,6 +43,7 @@ from sentinic.monitor.state import (
     T_DUE,
     T_FREE,
     T_FREE_ENDS,
+    T_HELD,
     T_LIVE,
     T_NOW,
     T_ROWS,
@@ -209,6 +210,7 @@ def begin(
     new.vlans = packet[P_VLANS]
     new.start = new.last = packet[P_TIME]
     new.inactivity = OTHER_INACTIVITY
+    new.over = NEVER
     new.serial = tracker[T_SERIAL]
     tracker[T_SERIAL] += 1
     new.timers = tracker[T_STAMP]
@@ -383,14 +385,17 @@ def expire(
     now = tracker[T_NOW]
     for queue in (short, long):
         while _due(queue, now):
-            if tracker[T_ROWS] >= rows.shape[0] or room(long) < 1:
+            if tracker[T_ROWS] >= rows.shape[0] or room(short) < 1 or room(long) < 1:
                 return False
             entry = _take(queue)
             number = entry[WHAT] >> 2
             connection = connections[number]
             if connection.timers == entry[STAMP]:
                 if _tcp_over(connection, ends, entry[WHAT] & 3, now):
-                    remove(table, connections, ends, blocks, rows, tracker, number)
+                    if entry[WHAT] & 3 == TIMER_ATTEMPT and tracker[T_HELD] and not _gone(connection, tracker):
+                        _linger(connection, number, tracker, short)
+                    else:
+                        remove(table, connections, ends, blocks, rows, tracker, number)
                 elif entry[WHAT] & 3 == TIMER_EXPIRE and connection.active:
                     push(tracker, long, now + SESSION_TIMER, number, TIMER_EXPIRE, connection.timers)
     while _due(names, now):
@@ -411,7 +416,8 @@ def expire(
         number = entry[WHAT] >> 2
         connection = connections[number]
         if connection.serial == entry[STAMP]:
-            if connection.last + connection.inactivity <= now:
+            idle_now = connection.over == NEVER and connection.last + connection.inactivity <= now
+            if idle_now or _gone(connection, tracker):
                 remove(table, connections, ends, blocks, rows, tracker, number)
             else:
                 # Late by at most as much again: the connection's own next packet looks for itself.
@@ -422,6 +428,24 @@ def expire(
             due = min(due, queue[1 + (queue[0, 0] & (queue.shape[0] - 2)), DEADLINE])
     tracker[T_DUE] = due
     return True
+
+
+@jit
+def _gone(connection: Record, tracker: I64) -> bool:
+    """Whether a connection is over that was an attempt, and no SYN from before can come any more."""
+    return bool(connection.over != NEVER and connection.over + tracker[T_HELD] <= tracker[T_NOW])
+
+
+@jit
+def _linger(connection: Record, number: int, tracker: I64, short: I64) -> None:
+    """An attempt is over, but not yet gone: the card may hold a SYN from before, of which nothing else can tell.
+
+    Those few of which the card holds SYNs for longer than usual go when their timer of inactivity goes off.
+    """
+    if connection.over == NEVER:
+        connection.over = tracker[T_NOW]
+    if tracker[T_HELD] <= ATTEMPT_DELAY:
+        push(tracker, short, connection.over + ATTEMPT_DELAY, number, TIMER_ATTEMPT, connection.timers)
 
 
 @jit

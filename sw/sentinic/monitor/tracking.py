@@ -171,7 +171,7 @@ def _track(
     tcp = packet[P_PROTOCOL] == TCP
     if number >= 0:
         connection = connections[number]
-        over = connection.last + connection.inactivity <= tracker[T_NOW]
+        over = min(connection.last + connection.inactivity, connection.over) <= tracker[T_NOW]
         if over or (tcp and packet[P_FLAGS] & SYN and _reused(connection, ends, packet)):
             remove(table, connections, ends, blocks, rows, tracker, number)
             number = int64(-1)

@@ -17,9 +17,12 @@ class Monitor:
 
     takes_records = True
 
-    def __init__(self, path: Path | None, *, ignore_checksums: bool) -> None:
-        """``path`` of the log; ``None`` writes none, the connections are wanted for the report only."""
-        self._tracker = ConnectionTracker(ignore_checksums=ignore_checksums)
+    def __init__(self, path: Path | None, *, ignore_checksums: bool, held: int) -> None:
+        """``path`` of the log; ``None`` writes none, the connections are wanted for the report only.
+
+        ``held``: ns that SYN offload holds a SYN at most, 0 without it.
+        """
+        self._tracker = ConnectionTracker(ignore_checksums=ignore_checksums, held=held)
         self._log = None if path is None else LineFile(path)
         self._rows: npt.NDArray[np.void] | None = None
 

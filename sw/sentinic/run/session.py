@@ -206,7 +206,8 @@ def _monitor(request: Replay) -> "Monitor | None":
     from sentinic.run.monitoring import Monitor  # slow to load, and not always wanted
 
     path = request.folder / OUTPUTS["conn"] if "conn" in request.write else None
-    return Monitor(path, ignore_checksums=request.ignore_checksums)
+    offload = request.config.syn_offload
+    return Monitor(path, ignore_checksums=request.ignore_checksums, held=offload.timeout if offload.enabled else 0)
 
 
 def _statistics(request: Replay, device: Device) -> "StatisticsOutput | None":
