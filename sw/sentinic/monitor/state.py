@@ -19,6 +19,8 @@ DNS_SILENCE = 9 * SECOND
 NEVER = (1 << 63) - 1
 MAX_INITIAL_WINDOW = 16384  #: bytes: tcp_max_initial_window, tcp_max_above_hole_without_any_acks
 MAX_WITHOUT_ACKS = 10 * 1024 * 1024  #: bytes: tcp_excessive_data_without_further_acks
+#: Records that come at most before a SYN whose time on the card is over, where nothing is lost on the way.
+HELD_BEHIND = 1 << 16
 FRAGMENT_TIMEOUT = 300 * SECOND
 TUNNEL_DEPTH = 4  #: Tunnel::max_depth
 
@@ -83,7 +85,8 @@ CONNECTION = np.dtype(
         ("start", "<i8"),
         ("last", "<i8"),
         ("inactivity", "<i8"),
-        ("over", "<i8"),  # an attempt, at this time, but a SYN from before it may still come
+        ("over", "<i8"),  # it is, at this time, but a SYN from before may still come; NEVER unless this was found
+        ("over_since", "<i8"),  # so many records had been taken
         ("serial", "<i8"),  # -1 while unused
         ("timers", "<i8"),  # timers with another stamp are void
         ("orig_packets", "<i8"),
@@ -212,5 +215,6 @@ DROP, PACKET, WHOLE_FRAGMENT = range(3)
     T_DUE,  # deadline of the first timer
     T_TOUCHED,
     T_HELD,  # how long the card holds a SYN at most, ns
-) = range(15)
+    T_TAKEN,  # records
+) = range(16)
 T_CELLS = 16

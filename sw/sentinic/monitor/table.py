@@ -8,6 +8,7 @@ from sentinic.monitor.state import (
     DNS_SESSION,
     DNS_SILENCE,
     ESTABLISHED,
+    HELD_BEHIND,
     INACTIVE,
     LINGER,
     NEVER,
@@ -49,6 +50,7 @@ from sentinic.monitor.state import (
     T_ROWS,
     T_SERIAL,
     T_STAMP,
+    T_TAKEN,
     T_TOP,
     T_TOP_ENDS,
     TCP,
@@ -392,10 +394,13 @@ def expire(
             connection = connections[number]
             if connection.timers == entry[STAMP]:
                 if _tcp_over(connection, ends, entry[WHAT] & 3, now):
-                    if entry[WHAT] & 3 == TIMER_ATTEMPT and tracker[T_HELD] and not _gone(connection, tracker):
-                        _linger(connection, number, tracker, short)
-                    else:
+                    attempt = entry[WHAT] & 3 == TIMER_ATTEMPT
+                    if attempt:
+                        _mark(connection, tracker, entry[DEADLINE])
+                    if not attempt or _gone(connection, tracker):
                         remove(table, connections, ends, blocks, rows, tracker, number)
+                    else:
+                        push(tracker, short, now + ATTEMPT_DELAY, number, TIMER_ATTEMPT, connection.timers)
                 elif entry[WHAT] & 3 == TIMER_EXPIRE and connection.active:
                     push(tracker, long, now + SESSION_TIMER, number, TIMER_EXPIRE, connection.timers)
     while _due(names, now):
@@ -416,8 +421,9 @@ def expire(
         number = entry[WHAT] >> 2
         connection = connections[number]
         if connection.serial == entry[STAMP]:
-            idle_now = connection.over == NEVER and connection.last + connection.inactivity <= now
-            if idle_now or _gone(connection, tracker):
+            if connection.over == NEVER and connection.last + connection.inactivity <= now:
+                _mark(connection, tracker, connection.last + connection.inactivity)
+            if _gone(connection, tracker):
                 remove(table, connections, ends, blocks, rows, tracker, number)
             else:
                 # Late by at most as much again: the connection's own next packet looks for itself.
@@ -432,20 +438,17 @@ def expire(
 
 @jit
 def _gone(connection: Record, tracker: I64) -> bool:
-    """Whether a connection is over that was an attempt, and no SYN from before can come any more."""
-    return bool(connection.over != NEVER and connection.over + tracker[T_HELD] <= tracker[T_NOW])
+    """Whether a connection is over, and no SYN from before it was can come any more."""
+    if connection.over == NEVER or connection.over + tracker[T_HELD] > tracker[T_NOW]:
+        return False
+    return bool(not tracker[T_HELD] or tracker[T_TAKEN] - connection.over_since >= HELD_BEHIND)
 
 
 @jit
-def _linger(connection: Record, number: int, tracker: I64, short: I64) -> None:
-    """An attempt is over, but not yet gone: the card may hold a SYN from before, of which nothing else can tell.
-
-    Those few of which the card holds SYNs for longer than usual go when their timer of inactivity goes off.
-    """
+def _mark(connection: Record, tracker: I64, over: int) -> None:
+    """The connection is over; but the card may hold a SYN from before, of which nothing else can tell."""
     if connection.over == NEVER:
-        connection.over = tracker[T_NOW]
-    if tracker[T_HELD] <= ATTEMPT_DELAY:
-        push(tracker, short, connection.over + ATTEMPT_DELAY, number, TIMER_ATTEMPT, connection.timers)
+        connection.over, connection.over_since = over, tracker[T_TAKEN]
 
 
 @jit

@@ -23,6 +23,7 @@ from sentinic.monitor.state import (
     ICMPV6,
     INACTIVE,
     INTERACTIVE_INACTIVITY,
+    NEVER,
     P_DESTINATION_HIGH,
     P_DESTINATION_LOW,
     P_DESTINATION_PORT,
@@ -45,6 +46,7 @@ from sentinic.monitor.state import (
     T_NOW,
     T_ROWS,
     T_STAMP,
+    T_TAKEN,
     T_TOP,
     T_TOP_ENDS,
     T_TOUCHED,
@@ -175,6 +177,8 @@ def _track(
         if over or (tcp and packet[P_FLAGS] & SYN and _reused(connection, ends, packet)):
             remove(table, connections, ends, blocks, rows, tracker, number)
             number = int64(-1)
+        elif connection.over == connection.last + connection.inactivity:
+            connection.over = NEVER  # as it has not been silent: here is a SYN that the card held
     if number < 0:
         number = begin(table, connections, ends, tracker, packet, value, tcp, _flips(packet, ports))
         is_dns = packet[P_PROTOCOL] == UDP and ports[connections[number].resp_port] & DNS_BIT != 0
@@ -301,6 +305,7 @@ def _run(
                 if row[words.TIME] >= tracker[T_DUE]:
                     break
             start += 1
+            tracker[T_TAKEN] += 1
             kind = row[words.LAST] >> words.KIND & 3
             if kind == _PACKET or kind == _REGENERATED:
                 code = from_record(row, data, ignore, vlans, packet)
@@ -310,6 +315,8 @@ def _run(
                         reason, again, until, table, connections, ends, blocks, rows, tracker, packet, ports, short,
                         long, names, idle,
                     )  # fmt: skip
+                    if tracker[T_DUE] <= tracker[T_NOW]:
+                        break  # it came so late that timers of its own are due
                 elif code == PACKET and packet[P_PROTOCOL] == TCP:  # which carries no tunnel
                     _track(table, connections, ends, blocks, rows, tracker, packet, ports, short, long, names, idle)
                 elif code:
@@ -323,6 +330,8 @@ def _run(
                     reason, again, until, table, connections, ends, blocks, rows, tracker, packet, ports, short, long,
                     names, idle,
                 )  # fmt: skip
+                if tracker[T_DUE] <= tracker[T_NOW]:
+                    break
     return start
 
 
