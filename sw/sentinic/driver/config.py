@@ -57,6 +57,9 @@ from sentinic.driver.rules import Rule
 from sentinic.driver.syn_offload import DEFAULT_TIMEOUT, Mode
 from sentinic.errors import ConfigError, RingError
 
+#: Characters of a text in a config.
+_MOST_TEXT = 1000
+
 
 def _field(register: str, name: str = "value") -> Field:
     return next(item for item in RING.register(register).fields if item.name == name)
@@ -181,15 +184,20 @@ def load(path: Path) -> Config:
     """
     try:
         with path.open("rb") as file:
-            return parse(tomllib.load(file), f"config {path}")
+            document = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"config {path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path}: not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        what = "nested too deep" if isinstance(error, RecursionError) else "an integer has too many digits"
+        raise ConfigError(f"config {path}: {what} to be read") from error
+    return parse(document, f"config {path}")
 
 
 def parse(document: Mapping[str, Any], where: str = "config") -> Config:
     """A config from a parsed TOML document; ``where`` begins the error messages."""
+    _bounded(document, where)
     _known(document, ("card", "interrupt", "ring", "statistics", "syn_offload"), where)
     tables = document.get("ring", [{}])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
@@ -215,6 +223,21 @@ def parse(document: Mapping[str, Any], where: str = "config") -> Config:
         ),
         where,
     )
+
+
+def _bounded(value: object, where: str) -> None:
+    """Nothing in a document is longer than a message can say."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ConfigError(f"{where}: integers must be in {-(1 << 63)}..{(1 << 63) - 1}, as TOML's are")
+    if isinstance(value, str) and len(value) > _MOST_TEXT:
+        raise ConfigError(f"{where}: texts must have {_MOST_TEXT} characters at most, not {len(value)}")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _bounded(key, where)
+            _bounded(item, f"{where}: {key}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _bounded(item, f"{where} {number}")
 
 
 #: Checks a value and gives what is kept: (value, where) -> kept.

@@ -14,7 +14,7 @@
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from sentinic.driver.rules import MAX_INTERVAL, Rule, encode_all
@@ -30,8 +30,8 @@ def parse_duration(value: object, where: str) -> int:
     found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None or found[2] not in _UNITS:
         raise ConfigError(f"{where} must be a number with a unit of {', '.join(_UNITS)}, as '10s', not {value!r}")
-    length = Decimal(found[1]) * _UNITS[found[2]]
-    if length != int(length) or not 0 < length <= MAX_INTERVAL:
+    length = Fraction(found[1]) * _UNITS[found[2]]
+    if length.denominator != 1 or not 0 < length <= MAX_INTERVAL:
         raise ConfigError(f"{where} must be whole nanoseconds in 1..{MAX_INTERVAL}, not {value!r}")
     return int(length)
 

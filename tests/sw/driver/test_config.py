@@ -104,6 +104,16 @@ def test_without_a_file_ring_0_takes_everything() -> None:
         ("[crad]", ["unknown key 'crad'"]),
         ("card = 1", ["written [card]"]),
         ("[[ring", ["not valid TOML"]),
+        ("[syn_offload]\ntimeout = " + "9" * 5000, ["an integer has too many digits"]),
+        ("[[ring]]\nsample = 0x" + "f" * 5000, ["ring 0: sample", f"{-(1 << 63)}..{(1 << 63) - 1}"]),
+        (
+            '[[statistics]]\nname = "a"\ngroup = ["ipv4_src/' + "1" * 5000 + '"]',
+            ["group 0", "1000", "5009"],
+        ),
+        ('[syn_offload]\ntimeout = "' + "9" * 1_100_000 + 's"', ["syn_offload: timeout", "1000", "1100001"]),
+        ('[syn_offload]\ntimeout = "1.00000000000000000000000000001s"', ["timeout", "whole nanoseconds"]),
+        ('[syn_offload]\ntimeout = "' + "9" * 900 + 's"', ["timeout", "whole nanoseconds in 1.."]),
+        ("a = " + "[" * 5000 + "]" * 5000, ["nested too deep"]),
     ],
 )
 def test_what_is_not_understood_is_refused_in_a_sentence(tmp_path: Path, text: str, parts: list[str]) -> None:
