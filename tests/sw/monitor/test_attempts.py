@@ -17,7 +17,7 @@ from sentinic.abi.verdicts import Kind
 from sentinic.driver.records import DESCRIPTOR_DTYPE
 from sentinic.monitor.connections import ConnectionTracker
 from tests.reference.card import Frame, records_of_capture
-from tests.sw.monitor.packets import CLIENT, SERVER, frames, handshake, tcp
+from tests.sw.monitor.packets import CLIENT, SERVER, frames, handshake, tcp, udp
 from tests.vectors import load
 
 SECOND = 10**9
@@ -147,3 +147,15 @@ def test_the_hand_written_report_gives_its_connection() -> None:
 def test_with_vlan_ids_in_the_keys_records_are_refused() -> None:
     with pytest.raises(ValueError, match="records of attempts do not say VLAN ids"):
         ConnectionTracker(vlan_key=True).update(*reports([record(1, 1, 0)]))
+
+
+@pytest.mark.parametrize(("held", "packets", "kept"), [(0, 1000, False), (5, 60_000, True), (5, 80_000, False)])
+def test_an_attempt_that_is_over_is_kept_until_no_syn_from_before_can_come(held: int, packets: int, kept: bool) -> None:
+    tracker = ConnectionTracker(held=held * SECOND)
+    tracker.update(*records_of_capture(frames([(0, tcp(True, "SP", 100))])))
+    others, data = records_of_capture(frames((7 + n / 1000, udp(True)) for n in range(1000)))
+    for first in range(0, packets, 1000):
+        batch = others.copy()
+        batch["timestamp"] += first // 1000 * SECOND
+        tracker.update(batch, data)
+    assert tracker.live == 1 + kept
