@@ -168,4 +168,6 @@ def test_the_expiry_of_an_old_flood_takes_no_frame_from_traffic_of_a_frame_a_cyc
     flow = tcp_frames(20_000, FRAMES["wide"], 1, begin=BEGIN + 6 * 10**9, step=4, port=0)
     with Device.open("native", "wide") as device:
         told = flooded(device, old, flow, timeout=5 * 10**9)
-    assert told["attempts"] == told["expired"] == told["recorded"] == 17_500
+    assert told["attempts"] == told["recorded"] == 17_500
+    # Some sets are full long before the table is.
+    assert told["expired"] == 17_500 - told["evicted"] > 17_000
