@@ -64,6 +64,46 @@ def field(name: str) -> Field:
     raise KeyError(f"no statistics field is called {name!r}; known are {', '.join(item.name for item in FIELDS)}")
 
 
+def _halves(names: tuple[str, ...]) -> tuple[int, ...]:
+    """Where the fields lie in a rule's words, as numbers of half words, the lowest first."""
+    found: list[int] = []
+    for name in names:
+        place = field(name)
+        assert place.lsb % HALF_BITS == place.width % HALF_BITS == 0
+        found += range(place.lsb // HALF_BITS, (place.lsb + place.width) // HALF_BITS)
+    return tuple(found)
+
+
+def _beats() -> tuple[tuple[int, ...], ...]:
+    # The lower end is told by address, then port, then Ethernet address: the highest comes last.
+    first, second = (_halves(tuple(pair[end] for pair in reversed(PAIRS))) for end in (0, 1))
+    common = tuple(half for half in range(2 * FIELD_WORDS) if half not in first + second)
+    end, rest = len(first) // FOLDED_BEATS, len(common) // FOLDED_BEATS
+    assert len(first) == len(second) == end * FOLDED_BEATS
+    assert len(common) == rest * FOLDED_BEATS
+    return tuple(
+        common[rest * n : rest * (n + 1)] + first[end * n : end * (n + 1)] + second[end * n : end * (n + 1)]
+        for n in range(FOLDED_BEATS)
+    )
+
+
+#: Builds with folded statistics read a rule's words, and a packet's fields, in so many beats of half words.
+FOLDED_BEATS = 4
+HALF_BITS = 16
+#: Half words of each beat: some of what both ends share, then a part of one end, then the same part of the other.
+FOLDED_LAYOUT = _beats()
+
+
+def hashed_at(name: str, folded: bool) -> range | list[int]:
+    """Which bits of the tables' secret meet the field's bits, the lowest first; bit *j* of a hash is *j* bits on."""
+    place = field(name)
+    bits = range(place.lsb, place.lsb + place.width)
+    if not folded:
+        return bits
+    order = [half for beat in FOLDED_LAYOUT for half in beat]
+    return [HALF_BITS * order.index(bit // HALF_BITS) + bit % HALF_BITS for bit in bits]
+
+
 class Event(IntEnum):
     """A kind of packet in a group's history; 8 is added for those against the direction of the group's first packet.
 

@@ -10,7 +10,6 @@
     groups = read_reports(descriptors[are_reports(descriptors, data)], data).groups
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentinic.abi.registers import STATISTICS, STATISTICS_KEY_WORDS
-from sentinic.abi.statistics import FIELD_WORDS, GROUP
+from sentinic.abi.statistics import FIELD_WORDS, GROUP, hashed_at
 from sentinic.abi.tag import CROSSING, HEADERS, LOSS, PACKET, TAG_HEADER_BYTES, TCP
 from sentinic.abi.verdicts import Content, Kind
 from sentinic.driver.device import Device
@@ -28,6 +27,7 @@ from sentinic.driver.registers import RegisterBlock
 from sentinic.driver.reports import hold, read_items, rows_at
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded, Rule, encode_all
+from sentinic.driver.secret import spreading_secret
 from sentinic.driver.settling import CYCLES, Meanwhile, let_in, nothing, quiet
 from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
@@ -37,6 +37,18 @@ KEY_BITS = 32 * STATISTICS_KEY_WORDS
 #: dtypes of a group in a report and of the TLV ``crossing``, in network order.
 GROUP_DTYPE = record_dtype(GROUP.record)
 CROSSING_DTYPE = record_dtype(CROSSING.record)
+#: Where groups count one by one: the field, and from which of its bits on.
+_RUNS = (
+    ("source_port", 0),
+    ("destination_port", 0),
+    ("source", 0),
+    ("source", 8),
+    ("destination", 0),
+    ("destination", 8),
+    ("eth_src", 0),
+    ("eth_dst", 0),
+    ("vlan_vid", 0),
+)
 #: How many times :data:`CYCLES` a change may take.  A sweep of the largest table takes 10,000 cycles.
 _WAIT_STEPS = 10_000
 
@@ -70,6 +82,7 @@ class Statistics:
     def __init__(self, device: Device, *, secret: int | None = None) -> None:
         """``secret``: the key of the tables' hash, 512 bits; random unless given, so that nobody can aim at a set.
 
+        A random one spreads groups of consecutive ports, addresses or VLANs evenly (:func:`spreading_secret`).
         Raises :class:`StageMissingError` when the build has no such stage.
         """
         self._device = device
@@ -80,11 +93,18 @@ class Statistics:
         self.running: dict[int, Running] = {}
         for number in range(self.shape.rules):
             self._apply(number, "remove")
-        key = secrets.randbits(KEY_BITS) if secret is None else secret
+        key = self._new_secret() if secret is None else secret
         if not 0 <= key < 1 << KEY_BITS:
             raise ConfigError(f"secret of the statistics must fit {KEY_BITS} bits, not {key.bit_length()}")
         for word in range(STATISTICS_KEY_WORDS):
             self._registers.write(f"hash_key{word}", key >> 32 * word & 0xFFFF_FFFF)
+
+    def _new_secret(self) -> int:
+        profile, shape = self._device.profile, self.shape
+        sets = shape.groups // (shape.rules // shape.rules_a_table) // profile.statistics_ways
+        index_bits = max(1, sets).bit_length() - 1
+        runs = [hashed_at(name, profile.folded_statistics)[bit:] for name, bit in _RUNS]
+        return spreading_secret(KEY_BITS, runs, index_bits)
 
     def check(self, rules: Sequence[Rule], where: str = "") -> list[Encoded]:
         """The words of rules that fit the card.  Raises :class:`ConfigError` when one is bad or they are too many."""

@@ -95,7 +95,8 @@ class SynOffload:
         if self.holding:
             raise DeviceError(f"SYN offload: {self.holding} SYNs are held: finish whoever switched it on first")
         index_bits = (self.shape.attempts // self.shape.ways).bit_length() - 1
-        key = spreading_secret(KEY_BITS, _RUNS, index_bits) if secret is None else secret
+        runs = [range(bit, bit + index_bits) for bit in _RUNS]
+        key = spreading_secret(KEY_BITS, runs, index_bits) if secret is None else secret
         if not 0 <= key < 1 << KEY_BITS:
             raise ConfigError(f"secret of SYN offload must fit {KEY_BITS} bits, not {key.bit_length()}")
         for word in range(SYN_OFFLOAD_KEY_WORDS):
