@@ -17,7 +17,7 @@ from sentinic_hdl.store import release_shape
 
 #: A ring's snap length never cuts the link and VLAN headers that the tag is put behind, or leaves no byte at all.
 MIN_SNAP_BYTES = 64
-#: Cycles that a report of statistics waits for one without a packet's copy, before it goes instead of one.
+#: Cycles that a report of statistics could go in, but for a packet's copy, before it goes instead of one.
 REPORT_PATIENCE = 15
 
 
@@ -313,13 +313,14 @@ class Select(wiring.Component):
         at_leisure = self._at_leisure
         groups = ReportCopies(m, self, "report", "reports", self._bare, ready, at_leisure=at_leisure)
         attempts = ReportCopies(m, self, "attempts", "attempts", self._bare, ready, at_leisure=at_leisure)
-        # Where packets come in every cycle, each that has to wait is late for ever.
+        # Where packets come in every cycle, each that has to wait is late for ever.  Where the bus is behind, cycles in
+        # which a report could go instead of a packet come one by one.
         waited = Signal(range(REPORT_PATIENCE + 1))
         ripe, its_turn = Signal(), Signal()
         m.d.comb += its_turn.eq(self._at_leisure | ~busy | (waited == REPORT_PATIENCE))
-        with m.If(~ripe | its_turn):
+        with m.If(~self.report.valid | self.report.ready):
             m.d.sync += waited.eq(0)
-        with m.Else():
+        with m.Elif(ripe & ~its_turn):
             m.d.sync += waited.eq(waited + 1)
         m.d.comb += [
             ripe.eq(

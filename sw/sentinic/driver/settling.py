@@ -1,9 +1,10 @@
 """Waiting for what is on its way through a card, while rings are read."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sentinic.driver.device import Device
+from sentinic.driver.ring import Ring
 
 #: Called again and again while something is waited for: takes from rings that nobody else reads meanwhile.
 Meanwhile = Callable[[], object]
@@ -12,6 +13,8 @@ Meanwhile = Callable[[], object]
 CYCLES, STEPS = 1000, 10_000
 #: Steps without a new descriptor after which none is on its way any more.
 _QUIET_STEPS = 4
+#: Steps in all of which every ring had room, after which all that waited for room has come, whatever comes after it.
+ROOM_STEPS = 64
 #: Steps without any change after which frames in the card are there to stay.
 _HELD_STEPS = 16
 #: How long a consumer of a full ring is left alone.
@@ -23,16 +26,19 @@ def nothing() -> None:
 
 
 def let_in(device: Device, meanwhile: Meanwhile = nothing) -> None:
-    """Wait until all frames sent are through the card, but for those that a stage holds.
+    """Wait until as many frames are through the card as were in it, or sent, when this began.
 
-    Where frames come without end, that is left after some time.
+    Those that a stage holds are not waited for.
     """
-    before, quiet = (-1, -1), 0
+    awaited, before, quiet = -1, (-1, -1), 0
     for _ in range(STEPS):
-        state = (device.transport.pending, device.snapshot()["held"])
-        if state == (0, 0):
+        counters = device.snapshot()
+        state = (device.transport.pending, counters["held"])
+        if awaited < 0:
+            awaited = counters["received"] + state[0]
+        if state == (0, 0) or counters["received"] - counters["held"] >= awaited:
             return
-        full = _full(device)
+        full = is_any_full(device.rings.values())
         quiet = 0 if full or state != before else quiet + 1
         if quiet == _HELD_STEPS:
             return
@@ -44,26 +50,31 @@ def let_in(device: Device, meanwhile: Meanwhile = nothing) -> None:
             time.sleep(_FULL_SECONDS)
 
 
-def quiet(device: Device, meanwhile: Meanwhile = nothing, *, steps: int = STEPS) -> bool:
-    """Wait until no ring gets any more; False when that is not so after ``steps`` times :data:`CYCLES`.
+def quiet(
+    device: Device, meanwhile: Meanwhile = nothing, *, rings: Iterable[Ring] | None = None, steps: int = STEPS
+) -> bool:
+    """Wait until all that stages have let go is in ``rings``, or all rings: they get no more, or had room long enough.
 
-    What finds no room in a ring waits, and is waited for.
+    What finds no room in a ring waits, and is waited for: False when that is so for ``steps`` times :data:`CYCLES`.
     """
+    awaited = list(device.rings.values() if rings is None else rings)
     heads: list[int] = []
-    unchanged = 0
+    unchanged = with_room = 0
     for _ in range(steps):
         device.forward()
         device.transport.step(CYCLES)
         meanwhile()
-        before, heads = heads, [ring.head() for ring in device.rings.values()]
-        full = _full(device)
+        before, heads = heads, [ring.head() for ring in awaited]
+        full = is_any_full(awaited)
         unchanged = 0 if full or heads != before else unchanged + 1
-        if unchanged == _QUIET_STEPS:
+        with_room = 0 if full else with_room + 1
+        if unchanged == _QUIET_STEPS or with_room == ROOM_STEPS:
             return True
         if full:
             time.sleep(_FULL_SECONDS)
     return False
 
 
-def _full(device: Device) -> bool:
-    return any(0 in ring.room() for ring in device.rings.values())
+def is_any_full(rings: Iterable[Ring]) -> bool:
+    """Whether one of the rings may have no room for what comes next."""
+    return any(0 in ring.room() for ring in rings)

@@ -10,7 +10,8 @@
     groups = read_reports(descriptors[are_reports(descriptors, data)], data).groups
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ _RUNS = (
 )
 #: How many times :data:`CYCLES` a change may take.  A sweep of the largest table takes 10,000 cycles.
 _WAIT_STEPS = 10_000
+_MOST_GENERATION = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,15 @@ class Statistics:
         self._device = device
         self.shape = _shape(device)
         self._registers = RegisterBlock(STATISTICS, 1, device.transport.read, device.transport.write)
-        self._generation = 0
+        # A later one of the same card goes on where this one ends, so that reports tell whose rules they are of.
+        self._generation = self._registers.read("generation")
+        if self._generation:
+            self._generation = self._generation + 1 & _MOST_GENERATION
+            self._registers.write("generation", self._generation)
         self._meanwhile: Meanwhile = nothing
         self.running: dict[int, Running] = {}
         for number in range(self.shape.rules):
-            self._apply(number, "remove")
+            self._apply(number, "remove", None)
         key = self._new_secret() if secret is None else secret
         if not 0 <= key < 1 << KEY_BITS:
             raise ConfigError(f"secret of the statistics must fit {KEY_BITS} bits, not {key.bit_length()}")
@@ -110,39 +116,48 @@ class Statistics:
         """The words of rules that fit the card.  Raises :class:`ConfigError` when one is bad or they are too many."""
         return encode_all(rules, where, self.shape.rules)
 
-    def replace(self, rules: Sequence[Rule], where: str = "") -> None:
-        """Let these be the rules, in this order; those that stay as they are go on counting.
+    def replace(self, rules: Sequence[Rule], where: str = "", *, meanwhile: Meanwhile = nothing) -> None:
+        """Let these be the rules; those that stay as they are go on counting.
 
-        Raises :class:`ConfigError` before anything is changed.
+        They have the lowest numbers, in this order, but for what stays, and for what has the name of one before it,
+        which keep theirs.  ``meanwhile`` takes from the rings, unless another thread does: changes wait for reports,
+        which wait for room.  Raises :class:`ConfigError` before anything is changed.
         """
         encoded = self.check(rules, where)
-        for number in range(self.shape.rules):
-            old = self.running.get(number)
-            if number >= len(encoded):
-                if old is not None:
-                    self.remove(number)
-            elif old is None or old.rule != encoded[number]:
-                self._set(number, encoded[number])
+        numbers = self._numbers(encoded)
+        with self._calling(meanwhile):
+            for number in sorted(self.running.keys() - set(numbers)):
+                self.remove(number)
+            for number, rule in zip(numbers, encoded, strict=True):
+                old = self.running.get(number)
+                if old is None or old.rule != rule:
+                    self._set(number, rule)
 
-    def set(self, number: int, rule: Rule, where: str = "") -> int:
+    def set(self, number: int, rule: Rule, where: str = "", *, meanwhile: Meanwhile = nothing) -> int:
         """Set or change one rule, from the next packet on; its generation.
 
-        What the rule before it has counted is reported first.  Raises :class:`ConfigError` before anything is changed.
+        What the rule before it has counted is reported first; ``meanwhile`` as for :meth:`replace`.  ``running`` has
+        the rule before it counts.  Raises :class:`ConfigError` before anything is changed.
         """
         self._check_number(number)
         others = [item.rule.rule for n, item in self.running.items() if n != number]
-        return self._set(number, encode_all([*others, rule], where, self.shape.rules)[-1])
+        with self._calling(meanwhile):
+            return self._set(number, encode_all([*others, rule], where, self.shape.rules)[-1])
 
-    def remove(self, number: int) -> None:
-        """Switch a rule off; what it has counted is reported."""
+    def remove(self, number: int, *, meanwhile: Meanwhile = nothing) -> None:
+        """Switch a rule off; what it has counted is reported; ``meanwhile`` as for :meth:`replace`."""
         self._check_number(number)
-        self._apply(number, "remove")
-        self.running.pop(number, None)
+        with self._calling(meanwhile):
+            self._apply(number, "remove", None)
 
-    def report(self, number: int) -> None:
-        """Have the groups of a rule reported now."""
+    def report(self, number: int, *, meanwhile: Meanwhile = nothing) -> None:
+        """Have the groups of a rule reported now; ``meanwhile`` as for :meth:`replace`.
+
+        Counts begin anew, and thresholds with them, but for a cumulative rule.
+        """
         self._check_number(number)
-        self._apply(number, "report")
+        with self._calling(meanwhile):
+            self._apply(number, "report", self.running.get(number))
 
     @property
     def busy(self) -> bool:
@@ -152,13 +167,15 @@ class Statistics:
     def settle(self) -> None:
         """Wait until no change is pending and all that is to be reported is in the rings.
 
-        Consumers must take reports meanwhile: those that find no room in a ring wait.  Raises :class:`DeviceError` when
-        that does not come to an end.
+        Consumers must take reports meanwhile, from every ring that gets them: those that find no room in one wait.
+        Raises :class:`DeviceError` when that does not come to an end.
         """
         self._wait("sweeping")
-        if not quiet(self._device, self._meanwhile, steps=_WAIT_STEPS):
+        rings = self.report_rings()
+        if not quiet(self._device, self._meanwhile, rings=rings, steps=_WAIT_STEPS):
             raise DeviceError(
-                f"statistics: reports still come after {_WAIT_STEPS} times {CYCLES} cycles, or nobody reads"
+                f"statistics: reports still wait after {_WAIT_STEPS} times {CYCLES} cycles: are all rings read "
+                f"that get them ({', '.join(str(ring.number) for ring in rings)})?"
             )
 
     def finish(self, meanwhile: Meanwhile = nothing) -> None:
@@ -167,13 +184,10 @@ class Statistics:
         ``meanwhile`` takes from the rings, unless another thread does: changes and reports wait for room.  Raises
         :class:`DeviceError` when nobody reads.
         """
-        self._meanwhile = meanwhile
-        try:
+        with self._calling(meanwhile):
             let_in(self._device, meanwhile)
-            self.replace([])
+            self.replace([], meanwhile=meanwhile)
             self.settle()
-        finally:
-            self._meanwhile = nothing
 
     def report_rings(self) -> list[Ring]:
         """The rings that reports go to, each of them to all."""
@@ -192,15 +206,16 @@ class Statistics:
 
     def _set(self, number: int, encoded: Encoded) -> int:
         # What is staged is read when the change before takes effect.
+        self._check_mine()
         self._wait("pending")
-        self._generation += 1
+        self._generation = self._generation + 1 & _MOST_GENERATION
         rule, registers = encoded.rule, self._registers
         for kind in ("value", "mask", "group"):
             for word, value in zip(range(FIELD_WORDS), encoded.words(kind), strict=True):
                 registers.write(f"{kind}{word}", value)
         registers.write("rule_flags", int(rule.bidirectional), "bidirectional")
         registers.write("rule_flags", int(rule.cumulative), "cumulative")
-        registers.write("generation", self._generation & 0xFFFF_FFFF)
+        registers.write("generation", self._generation)
         for name, value in (
             ("interval", rule.report_every),
             ("threshold_packets", rule.threshold_packets),
@@ -208,15 +223,50 @@ class Statistics:
         ):
             registers.write(f"{name}_low", value & 0xFFFF_FFFF)
             registers.write(f"{name}_high", value >> 32)
-        self._apply(number, "set")
-        self.running[number] = Running(encoded, self._generation & 0xFFFF_FFFF)
-        return self._generation & 0xFFFF_FFFF
+        self._apply(number, "set", Running(encoded, self._generation))
+        return self._generation
 
-    def _apply(self, number: int, what: str) -> None:
+    def _apply(self, number: int, what: str, then: Running | None) -> None:
+        """Ask for a change, after which ``then`` runs: told before it does, also when that takes too long to wait."""
+        self._check_mine()
         self._wait("pending")
         self._registers.write("rule", number)
+        if then is None:
+            self.running.pop(number, None)
+        else:
+            self.running[number] = then
         self._registers.write("apply", 1, what)
         self._wait("pending")
+
+    def _numbers(self, rules: Sequence[Encoded]) -> list[int]:
+        """Where each of the rules goes."""
+        found: dict[int, int] = {}
+        for whole in (True, False):
+            for number, item in self.running.items():
+                alike = [
+                    n
+                    for n, new in enumerate(rules)
+                    if (item.rule == new if whole else item.rule.rule.name == new.rule.name) and n not in found
+                ]
+                if alike and number not in found.values():
+                    found[alike[0]] = number
+        free = iter(sorted(set(range(self.shape.rules)) - set(found.values())))
+        return [found[n] if n in found else next(free) for n in range(len(rules))]
+
+    def _check_mine(self) -> None:
+        if self._registers.read("generation") != self._generation:
+            raise DeviceError(
+                "statistics: the card was reset, or a later object has its rules: make a new one (Statistics(device))"
+            )
+
+    @contextmanager
+    def _calling(self, meanwhile: Meanwhile) -> Iterator[None]:
+        before = self._meanwhile
+        self._meanwhile = before if meanwhile is nothing else meanwhile
+        try:
+            yield
+        finally:
+            self._meanwhile = before
 
     def _wait(self, field: str) -> None:
         device = self._device

@@ -37,6 +37,7 @@ from sentinic.driver.registers import RegisterBlock
 from sentinic.driver.reports import Items, hold, read_items
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.secret import spreading_secret
+from sentinic.driver.settling import ROOM_STEPS, is_any_full
 from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
 from sentinic.errors import ConfigError, DeviceError
@@ -135,13 +136,15 @@ class SynOffload:
         self._registers.write("action", 1, "flush")
         self._wait("flushing")
         device, card = self._device, self._device.registers["card"]
-        quiet = 0
+        quiet = with_room = 0
         for _ in range(_WAIT_STEPS):
             device.forward()
             device.transport.step(_WAIT_CYCLES)
-            under_way = self.holding or card.read("cells_used") or self._registers.read("status", "reporting")
-            quiet = 0 if under_way else quiet + 1
-            if quiet == _QUIET_STEPS:
+            held = self.holding or self._registers.read("status", "reporting")
+            quiet = 0 if held or card.read("cells_used") else quiet + 1
+            # Other packets may come without end.
+            with_room = 0 if held or is_any_full(device.rings.values()) else with_room + 1
+            if quiet == _QUIET_STEPS or with_room == ROOM_STEPS:
                 return
         records = " and records of attempts" if self._registers.read("status", "reporting") else ""
         raise DeviceError(

@@ -98,6 +98,58 @@ def test_of_replaced_rules_those_that_are_the_same_go_on_counting() -> None:
     assert statistics.running[1].generation not in before.values()
 
 
+def test_a_rule_that_stays_keeps_its_number_so_that_it_counts_each_packet_once() -> None:
+    transport = StatisticsTransport()
+    statistics = Statistics(Device(transport))
+    a, b, c = Rule("a"), Rule("b"), Rule("c")
+    statistics.replace([a, b, c])
+    before = {n: item.generation for n, item in statistics.running.items()}
+    statistics.replace([c, b])
+    assert {n: item.generation for n, item in statistics.running.items()} == {1: before[1], 2: before[2]}
+    assert sorted(transport.statistics.rules) == [1, 2]
+    # One that is changed takes its own place, so that two of one name never count at once; new ones what is free.
+    statistics.replace([Rule("d"), Rule("c", {"in_port": 1}), b])
+    names = {n: item.rule.rule.name for n, item in statistics.running.items()}
+    assert names == {0: "d", 1: "b", 2: "c"}
+    assert statistics.running[1].generation == before[1]
+    statistics.replace([Rule("x"), Rule("y")])
+    assert {n: item.rule.rule.name for n, item in sorted(statistics.running.items())} == {0: "x", 1: "y"}
+    assert sorted(transport.statistics.rules) == [0, 1]
+
+
+def test_generations_go_on_where_another_session_ended() -> None:
+    transport = StatisticsTransport()
+    device = Device(transport)
+    one = Statistics(device)
+    used = {one.set(0, RULE), one.set(1, Rule("again"))}
+    two = Statistics(device)
+    assert two.set(0, RULE) not in used
+    for act in (lambda: one.replace([RULE]), lambda: one.set(0, RULE), lambda: one.remove(0), lambda: one.report(0)):
+        with pytest.raises(DeviceError, match="a later object has its rules: make a new one"):
+            act()
+    two.replace([RULE])
+    assert list(two.running) == [0]
+
+
+def test_what_takes_too_long_is_what_runs_once_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = StatisticsTransport()
+    statistics = Statistics(Device(transport))
+    statistics.replace([RULE, Rule("b")])
+    monkeypatch.setattr(driver, "_WAIT_STEPS", 5)
+    transport.slow = 100
+    with pytest.raises(DeviceError, match="still pending"):
+        statistics.remove(1)
+    assert list(statistics.running) == list(transport.statistics.rules) == [0]
+    monkeypatch.setattr(driver, "_WAIT_STEPS", 1000)
+    statistics.replace([RULE, Rule("b")])
+    assert list(statistics.running) == list(transport.statistics.rules) == [0, 1]
+    monkeypatch.setattr(driver, "_WAIT_STEPS", 5)
+    with pytest.raises(DeviceError, match="still pending"):
+        statistics.set(0, Rule("new"))
+    assert statistics.running[0].rule.rule.name == "new"
+    assert statistics.running[0].generation == transport.words[STATISTICS.address("generation")]
+
+
 @pytest.mark.parametrize("bad", [Rule("bad", {"tcp_src": 1, "udp_src": 1}), Rule("by source")])
 def test_a_bad_rule_leaves_the_running_ones_as_they_were(bad: Rule) -> None:
     transport = StatisticsTransport()
@@ -138,7 +190,9 @@ def test_settling_waits_for_whoever_reads_a_full_ring_and_not_for_ever(monkeypat
     device.transport.send(batch(random_frames(2, 60)))
     device.transport.step()
     assert ring.room()[0] == 0
-    with pytest.raises(DeviceError, match="after 50 times 1000 cycles, or nobody reads"):
+    statistics.settle()  # the ring gets no reports
+    ring.registers.write("extras", 1, "reports")
+    with pytest.raises(DeviceError, match=r"after 50 times 1000 cycles: are all rings read that get them \(0\)"):
         statistics.settle()
     descriptors, _ = ring.poll()
     ring.release(len(descriptors))

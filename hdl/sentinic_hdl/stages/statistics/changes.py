@@ -74,12 +74,12 @@ class Changes(wiring.Component):
         asked_set = asked[0]
         quiet = Signal(range(QUIET_CYCLES + 1))
         timed = Signal()
-        with m.If(self.valid | self.stop):
+        with m.If(self.valid):
             m.d.sync += quiet.eq(0)
         with m.Elif(quiet != QUIET_CYCLES):
             m.d.sync += quiet.eq(quiet + 1)
         m.d.comb += [
-            timed.eq((quiet == QUIET_CYCLES) & ~self.lossless),
+            timed.eq((quiet == QUIET_CYCLES) & ~self.lossless & (self.time >= GRACE_NS)),
             intervals.now.eq(Mux(self.valid, self.timestamp, self.time - GRACE_NS)),
             intervals.rule.eq(asked_rule),
             intervals.length.eq(Mux(asked_set, self.length, 0)),

@@ -13,7 +13,8 @@ class Intervals(wiring.Component):
 
     An interval ends with the first time past its end.  Every time is compared with the first of all ends alone; once
     that is past, the rules are gone through, two cycles each.  A rule's next end is an addition away; after a gap of
-    more than its interval, and at its first packet, it is found by division, 65 cycles more.
+    more than its interval, and at its first packet, it is found by division, 65 cycles more.  An interval that would
+    end past the last time there is does not end.
 
     Members
     -------
@@ -53,11 +54,13 @@ class Intervals(wiring.Component):
         m.d.comb += [set_length.addr.eq(self.rule), set_length.data.eq(self.length)]
         m.d.comb += [length.addr.eq(number), set_end.addr.eq(number), end.addr.eq(number)]
 
-        first = Signal(TIME_BITS)
-        m.d.comb += self.late.eq((on & ~known).any() | ((on & known).any() & (self.now >= first)))
+        # Of all ends the first, if any comes before the end of time, which is what stands for none.
+        never = ~Const(0, TIME_BITS)
+        first, ending = Signal(TIME_BITS), Signal()
+        m.d.comb += self.late.eq((on & ~known).any() | ((on & known).any() & ending & (self.now >= first)))
         now, rest, steps = Signal(TIME_BITS), Signal(TIME_BITS), Signal(range(TIME_BITS + 1))
         following, shifted = Signal(TIME_BITS + 1), Signal(TIME_BITS + 1)
-        chosen = Signal(TIME_BITS)
+        chosen, divided = Signal(TIME_BITS), Signal(TIME_BITS + 1)
         its = Const(1, self._rules) << number
         with m.FSM():
             with m.State("IDLE"):
@@ -68,19 +71,19 @@ class Intervals(wiring.Component):
                     m.d.sync += known.bit_select(self.rule, 1).eq(0)
                     m.d.sync += on.bit_select(self.rule, 1).eq(self.length != 0)
                 with m.Elif(self.advance):
-                    m.d.sync += [now.eq(self.now), first.eq(~Const(0, TIME_BITS)), self.rules.eq(0)]
+                    m.d.sync += [now.eq(self.now), first.eq(never), ending.eq(0), self.rules.eq(0)]
                     m.next = "LOOK"
             with m.State("LOOK"):
                 m.d.comb += following.eq(end.data + length.data)
                 m.d.sync += [rest.eq(0), steps.eq(TIME_BITS)]
                 with m.If(~on.bit_select(number, 1)):
-                    m.d.sync += chosen.eq(~Const(0, TIME_BITS))
+                    m.d.sync += chosen.eq(never)
                     m.next = "NEXT"
                 with m.Elif(known.bit_select(number, 1) & (now < end.data)):
                     m.d.sync += chosen.eq(end.data)
                     m.next = "NEXT"
                 with m.Elif(known.bit_select(number, 1) & (now < following)):
-                    m.d.sync += [chosen.eq(following), self.rules.eq(self.rules | its)]
+                    m.d.sync += [chosen.eq(Mux(following[-1], never, following)), self.rules.eq(self.rules | its)]
                     m.next = "NEXT"
                 with m.Else():
                     m.d.sync += self.rules.eq(self.rules | (its & known))
@@ -95,13 +98,14 @@ class Intervals(wiring.Component):
                         steps.eq(steps - 1),
                     ]
                 with m.Else():
-                    m.d.sync += chosen.eq(now - rest + length.data)
+                    m.d.comb += divided.eq(now - rest + length.data)
+                    m.d.sync += chosen.eq(Mux(divided[-1], never, divided))
                     m.next = "NEXT"
             with m.State("NEXT"):
                 m.d.comb += [set_end.data.eq(chosen), set_end.en.eq(1)]
                 m.d.sync += [known.eq(known | (its & on)), number.eq(number + 1)]
                 with m.If(chosen < first):
-                    m.d.sync += first.eq(chosen)
+                    m.d.sync += [first.eq(chosen), ending.eq(1)]
                 with m.If(number == last):
                     m.next = "ENDED"
                 with m.Else():

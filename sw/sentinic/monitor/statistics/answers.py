@@ -64,12 +64,12 @@ class Answers:
         self._statistics = statistics
         self.collector = ReportCollector(self._rows)
         self.counter = SoftwareCounter(plan.software_rules, self._rows)
+        self._lost_before = self._lost()
         if statistics is not None:
             if ring is not None and plan.card_rules:
                 ring.registers.write("extras", 1, "reports")
-            statistics.replace(plan.card_rules)
+            statistics.replace(plan.card_rules, meanwhile=nothing if ring is None else self._watch_and_poll)
             self.collector.watch(statistics.running)
-        self._lost_before = self._lost()
 
     def poll(self) -> int:
         """Take what the ring has delivered; how many descriptors that were.  Raises :class:`RingError` without one."""
@@ -105,7 +105,7 @@ class Answers:
             self._statistics.finish(meanwhile)
         elif ring is not None:
             let_in(ring.device, meanwhile)
-            quiet(ring.device, meanwhile)
+            quiet(ring.device, meanwhile, rings=[ring])
         if ring is not None:
             end = ring.head()
             while ring.position < end and self.poll():
@@ -150,7 +150,13 @@ class Answers:
         reports = 0 if self._statistics is None else self._statistics.reports_lost
         if self._ring is None:
             return reports, 0
-        return reports, self._ring.device.snapshot()[f"ring{self._ring.number}.lost"]
+        counters, name = self._ring.device.snapshot(), f"ring{self._ring.number}"
+        return reports, counters[f"{name}.lost"] + counters[f"{name}.sampled_out"]
+
+    def _watch_and_poll(self) -> None:
+        assert self._statistics is not None
+        self.collector.watch(self._statistics.running)
+        self.poll()
 
     def _rows(self, encoded: Encoded, rows: Rows) -> None:
         task = self._tasks[encoded.rule.name]

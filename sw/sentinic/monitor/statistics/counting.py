@@ -184,8 +184,11 @@ class ReportCollector:
         self._next: int | None = None
 
     def watch(self, running: Mapping[int, Running]) -> None:
-        """Rules whose reports may come from now on; those known before stay known."""
-        for number, item in running.items():
+        """Rules whose reports may come from now on; those known before stay known.
+
+        Before each :meth:`take`, where rules change while another thread takes.
+        """
+        for number, item in list(running.items()):
             key = (number, item.generation)
             if key not in self._rules:
                 totals = self.totals.setdefault(item.rule.rule.name, Totals())

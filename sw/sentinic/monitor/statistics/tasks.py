@@ -225,7 +225,8 @@ class Missing:
     -------
     overflow_packets, overflow_bytes: counted by the card in no group, as there was no room for reports
     reports_lost: reports of the card that did not come, with groups of whatever task that it counts
-    packets_lost: that the ring had no room for, whatever they were; of a task that is counted in software
+    packets_lost: that the ring had no room for, or left out as a sample, whatever they were; of a task that is
+        counted in software
     """
 
     overflow_packets: int = 0
