@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             card.card_figures(table, profile, frames)
             latency.latency(table, profile)
             statistics.statistics_figures(table, profile, frames)
+            statistics.interval_figures(table, profile, frames)
             syn_offload.syn_offload_figures(table, profile, frames)
             latency.delays_beside_syns(table, profile)
 

@@ -1,4 +1,9 @@
-"""What the statistics stage takes in a cycle: every packet hits all rules, whatever their groups."""
+"""What the statistics stage takes in a cycle: every packet hits all rules, whatever their groups, however short their
+intervals."""
+
+from dataclasses import replace
+
+import numpy as np
 
 from sentinic.abi.profiles import Profile
 from sentinic.driver.device import Device, check_conservation
@@ -11,6 +16,37 @@ from sentinic_sim.bench.traffic import FRAME_BYTES, minimum_frames, padded
 _DESCRIPTORS, _DATA_BYTES = 1 << 18, 1 << 28
 #: Longer frames, in beats, about as many as the bus takes for a group: with more of them, nothing may be in overflows.
 _BEATS = {"wide": (2, 3), "board": (18, 19)}
+#: Report intervals, ns, and the wire time between two frames of 64 bytes at the rate that a build is for.
+_INTERVALS = (1_000_000, 200_000, 50_000, 10_000, 1_000)
+_APART = {"wide": 7, "board": 672}
+
+
+def interval_figures(table: Table, profile: Profile, frames: int) -> None:
+    """Cycles a packet where one rule's intervals end ever more often, on a card that lets no packet go."""
+    if "statistics" not in profile.stages:
+        return
+    for every in _INTERVALS:
+        with Device.open("native", profile.name) as device:
+            ring = device.open_ring(0, descriptors=_DESCRIPTORS, data_bytes=_DATA_BYTES)
+            ring.registers.write("filter_ports", 0)
+            ring.registers.write("extras", 1, "reports")
+            ring.enable()
+            Statistics(device).set(0, Rule("r", {}, ["ipv4_src"], report_every=every))
+            device.set_pause(True)
+            device.enable()
+            batch = minimum_frames(frames, 1)
+            apart = np.arange(frames, dtype=np.uint64) * np.uint64(_APART[profile.name])
+            before = device.snapshot()["cycles"]
+            device.transport.send(replace(batch, timestamp=batch.timestamp[0] + apart))
+            while (counters := device.snapshot())["filtered"] < frames:
+                device.transport.step(2000)
+            check_conservation(counters)
+        table.add(
+            f"{profile.name}: one rule, an interval of {every // 1000:,} us, 64-byte frames at the rate it is for",
+            (counters["cycles"] - before) / frames,
+            "cycles/frame",
+            f"{frames:,} frames, {int(apart[-1]) // every:,} ends",
+        )
 
 
 def statistics_figures(table: Table, profile: Profile, frames: int) -> None:
