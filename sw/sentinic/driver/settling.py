@@ -32,10 +32,12 @@ def let_in(device: Device, meanwhile: Meanwhile = nothing) -> None:
     """
     awaited, before, quiet = -1, (-1, -1), 0
     for _ in range(STEPS):
+        # Before the counters: a simulation's clock runs while they are read, and takes in frames meanwhile.
+        pending = device.transport.pending
         counters = device.snapshot()
-        state = (device.transport.pending, counters["held"])
+        state = (pending, counters["held"])
         if awaited < 0:
-            awaited = counters["received"] + state[0]
+            awaited = counters["received"] + pending
         if state == (0, 0) or counters["received"] - counters["held"] >= awaited:
             return
         full = is_any_full(device.rings.values())
