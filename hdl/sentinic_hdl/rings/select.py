@@ -35,7 +35,7 @@ class Select(wiring.Component):
     A ring whose snap length is 0 when it is switched on gets descriptors only (``bare``): its packets take no slot.
     Nor do plain segments (:func:`compose.is_plain`) at a ring that asks for it, behind which nothing is lost untold.
     A packet that a ring wants and that finds it full is lost to that ring alone.  When the DMA bus is behind
-    (``congested``), the packet is lost to all, or waits if ``pause`` allows.
+    (``congested``), the packet is lost to all.  With ``pause`` it waits for either, unless the ring cannot be written.
 
     A SYN of an attempt that nobody answered has no copy while others wait (``busy``), so that these never wait for many
     of it.  What a stage has ended (``Kind.VOID``) goes to no ring.
@@ -202,7 +202,7 @@ class Select(wiring.Component):
         taking = Signal(profile.rings)
         chosen = Signal(range(profile.rings))
         rest = Signal(profile.rings)
-        hold = Signal()  # a paused card waits for the bus
+        hold = Signal()  # a paused card waits for the bus, and for all its rings
         congested = Signal()
         copy_valid = Signal()
         copy_ready = Signal()
@@ -212,7 +212,7 @@ class Select(wiring.Component):
         m.d.comb += [
             sampled.eq(match & (told | due)),
             congested.eq(self.congested | (yielding & self.busy)),
-            hold.eq(congested & self.pause & (sampled & room).any() & ~begun),
+            hold.eq(self.pause & (sampled & ~self.fault & (~room | congested.replicate(profile.rings))).any() & ~begun),
             taking.eq(Mux(begun, todo, sampled & room & ~congested.replicate(profile.rings))),
             rest.eq(taking & (taking - 1)),
         ]

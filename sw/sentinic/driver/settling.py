@@ -18,7 +18,7 @@ ROOM_STEPS = 64
 #: Steps without any change after which frames in the card are there to stay.
 _HELD_STEPS = 16
 #: How long a consumer of a full ring is left alone.
-_FULL_SECONDS = 0.001
+FULL_SECONDS = 0.001
 
 
 def nothing() -> None:
@@ -49,7 +49,7 @@ def let_in(device: Device, meanwhile: Meanwhile = nothing) -> None:
         device.transport.step(CYCLES)
         meanwhile()
         if full:
-            time.sleep(_FULL_SECONDS)
+            time.sleep(FULL_SECONDS)
 
 
 def quiet(
@@ -73,7 +73,7 @@ def quiet(
         if unchanged == _QUIET_STEPS or with_room == ROOM_STEPS:
             return True
         if full:
-            time.sleep(_FULL_SECONDS)
+            time.sleep(FULL_SECONDS)
     return False
 
 

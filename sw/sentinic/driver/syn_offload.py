@@ -19,6 +19,7 @@ In compact mode those that nobody answered come as records, in reports::
     records = read_records(descriptors[are_records(descriptors, data)], data).items
 """
 
+import time
 from dataclasses import dataclass
 from enum import Enum
 
@@ -37,7 +38,7 @@ from sentinic.driver.registers import RegisterBlock
 from sentinic.driver.reports import Items, hold, read_items
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.secret import spreading_secret
-from sentinic.driver.settling import ROOM_STEPS, is_any_full
+from sentinic.driver.settling import FULL_SECONDS, ROOM_STEPS, Meanwhile, is_any_full, nothing
 from sentinic.driver.stage import read_shape
 from sentinic.driver.tags import tag_end
 from sentinic.errors import ConfigError, DeviceError
@@ -53,7 +54,7 @@ ATTEMPT_DTYPE = record_dtype(ATTEMPT.record)
 #: dtype of an attempt in a report, in network order.
 RECORD_DTYPE = record_dtype(RECORD.record)
 #: How long attempts may take to be given back: cycles at a time, and how many times.
-_WAIT_CYCLES, _WAIT_STEPS = 2000, 100_000
+_WAIT_CYCLES, _WAIT_STEPS = 2000, 20_000
 #: Steps without a packet inside after which all descriptors are written, too.
 _QUIET_STEPS = 2
 
@@ -111,6 +112,7 @@ class SynOffload:
         """
         if not 1 <= timeout < 1 << 64:
             raise ConfigError(f"timeout of SYN offload must be 1..{(1 << 64) - 1} ns, not {timeout}")
+        self._registers.write("timeout_high", 0xFFFF_FFFF)  # while half of it is written, nothing is over
         self._registers.write("timeout_low", timeout & 0xFFFF_FFFF)
         self._registers.write("timeout_high", timeout >> 32)
         self._wait("clearing")
@@ -126,20 +128,19 @@ class SynOffload:
         """SYNs held now."""
         return self._registers.read("holding")
 
-    def finish(self) -> None:
+    def finish(self, meanwhile: Meanwhile = nothing) -> None:
         """Hold no more SYNs, and have those held delivered, or told of, as expired.
 
-        Consumers must take packets meanwhile: those that find no room in a ring wait, on a card that pauses.  Raises
-        :class:`DeviceError` when that does not come to an end.
+        ``meanwhile`` takes from the rings, unless another thread does: on a card that pauses, what finds no room in a
+        ring waits.  Raises :class:`DeviceError` when nobody reads.
         """
         self._registers.write("control", 0, "enable")
         self._registers.write("action", 1, "flush")
-        self._wait("flushing")
+        self._wait("flushing", meanwhile)
         device, card = self._device, self._device.registers["card"]
         quiet = with_room = 0
         for _ in range(_WAIT_STEPS):
-            device.forward()
-            device.transport.step(_WAIT_CYCLES)
+            self._step(meanwhile)
             held = self.holding or self._registers.read("status", "reporting")
             quiet = 0 if held or card.read("cells_used") else quiet + 1
             # Other packets may come without end.
@@ -152,15 +153,23 @@ class SynOffload:
             f"{_WAIT_CYCLES} cycles: are the rings read?"
         )
 
-    def _wait(self, field: str) -> None:
+    def _wait(self, field: str, meanwhile: Meanwhile = nothing) -> None:
         for _ in range(_WAIT_STEPS):
             if not self._registers.read("status", field):
                 return
-            self._device.forward()  # packets may wait for room
-            self._device.transport.step(_WAIT_CYCLES)
+            self._step(meanwhile)
         raise DeviceError(
             f"SYN offload: still {field} after {_WAIT_STEPS} times {_WAIT_CYCLES} cycles: are packets read?"
         )
+
+    def _step(self, meanwhile: Meanwhile) -> None:
+        """Give those who take from the rings time, where something may wait for room."""
+        device = self._device
+        device.forward()
+        device.transport.step(_WAIT_CYCLES)
+        meanwhile()
+        if is_any_full(device.rings.values()):
+            time.sleep(FULL_SECONDS)
 
 
 def _shape(device: Device) -> SynOffloadShape:

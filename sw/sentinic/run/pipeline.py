@@ -2,7 +2,8 @@
 
 The caller's thread reads captures, sends frames and steps the card; a second one polls the rings and feeds the outputs.
 Both leave Python's global lock for their work, so that simulator and outputs overlap.  No more frames are sent than
-surely fit all rings: a replay loses nothing because of a slow output, it waits.
+surely fit all rings, and a card that pauses waits when more comes out than went in, reports and packets that a stage held:
+a replay loses nothing because of a slow output.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.reports import are_reports
 from sentinic.driver.ring import Ring, frame_slots
+from sentinic.driver.settling import Meanwhile, is_any_full
 from sentinic.errors import SentinicError, TransportError
 from sentinic.jit import CompileTimes, compile_times
 from sentinic.run.outputs import Bytes, Descriptors, Output
@@ -45,6 +47,8 @@ QUIET_STEPS = 16
 #: The card never delivers less of a frame, unless it delivers descriptors only.
 _MIN_SNAP_BYTES = 64
 _IDLE_SECONDS = 0.02
+#: Looks again so often whether there is room in a ring, where another process may be the one that reads it.
+_FULL_SECONDS = 0.05
 
 
 @dataclass
@@ -107,8 +111,8 @@ class Reports(Protocol):
         """Use reports of ring ``ring``, and what else is wanted; what is left for the outputs, in order."""
         ...
 
-    def stop(self) -> None:
-        """Have the card report what it has counted, when the last frame is in; rings are read meanwhile."""
+    def stop(self, meanwhile: Meanwhile) -> None:
+        """Have the card report what it has counted, when the last frame is in; ``meanwhile`` waits for room in rings."""
         ...
 
     def finish(self) -> None:
@@ -119,8 +123,8 @@ class Reports(Protocol):
 class Holder(Protocol):
     """Holds packets back on the card."""
 
-    def finish(self) -> None:
-        """Have it deliver all of them, when the last frame is in; rings are read meanwhile."""
+    def finish(self, meanwhile: Meanwhile) -> None:
+        """Have it deliver all of them, when the last frame is in; ``meanwhile`` waits for room in rings."""
         ...
 
 
@@ -258,11 +262,21 @@ class Pipeline:
             return
         try:
             if self._holder is not None:
-                self._holder.finish()
+                self._holder.finish(lambda: self._make_room(consumers))
             if self._reports is not None:
-                self._reports.stop()
+                self._reports.stop(lambda: self._make_room(consumers))
         except SentinicError as error:
             self.outcome.error = self.outcome.error or error
+
+    def _make_room(self, consumers: Consumers) -> None:
+        """Wait while a ring is full and somebody takes from it."""
+        while is_any_full(self._rings) and not self._stop.number and consumers.is_alive():
+            consumers.released.clear()
+            consumers.arrived.set()
+            self._device.forward()
+            if is_any_full(self._rings):
+                consumers.released.wait(_FULL_SECONDS)
+                self._device.forward()
 
     def _limited(self, batches: Iterable[FrameBatch], limit: int | None) -> Iterator[FrameBatch]:
         iterator = iter(batches)
@@ -327,7 +341,8 @@ class Pipeline:
                 ran = transport.step(QUANTUM)
                 consumers.arrived.set()
                 if self._reports is not None or self._holder is not None:
-                    self._device.forward()  # reports may wait for room in their ring
+                    self._device.forward()  # more may come out than went in, and wait for room
+                    self._make_room(consumers)
                 spent += ran
                 if ran >= QUANTUM:
                     if spent > limit:

@@ -21,6 +21,7 @@ from sentinic.driver.device import Device
 from sentinic.driver.reports import are_reports as any_reports
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded, Rule, encode_all
+from sentinic.driver.settling import Meanwhile
 from sentinic.driver.statistics import Running, Statistics, are_reports, have_crossing, read_reports
 from sentinic.errors import ConfigError, StageMissingError
 from sentinic.monitor.statistics.counting import (
@@ -110,10 +111,10 @@ class StatisticsOutput:
             self._counter.take(descriptors[~any_reports(descriptors)], data)
         return descriptors
 
-    def stop(self) -> None:
-        """Have the card report all that it has counted.  The rings must be read meanwhile."""
+    def stop(self, meanwhile: Meanwhile) -> None:
+        """Have the card report all that it has counted.  ``meanwhile`` waits for room in rings, which others read."""
         if self._stage is not None:
-            self._stage.finish()
+            self._stage.finish(meanwhile)
 
     def finish(self) -> None:
         """No more comes: write what is left, and close."""

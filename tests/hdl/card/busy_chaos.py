@@ -184,7 +184,6 @@ class BusyChaos(Chaos):
 
     def _as_new(self) -> None:
         self._count()
-        self.card.device.set_pause(False)
         super()._as_new()
 
     def _check(self, period: Period) -> None:

@@ -226,7 +226,8 @@ class Chaos:
         assert {address: self.card.transport.read(address) for address in marks} == marks
 
     def _rest(self) -> None:
-        """The card comes to rest by itself, and has counted every frame that its ports took."""
+        """Unless it waits for rings, the card comes to rest by itself, and has counted every frame that its ports took."""
+        self.card.device.set_pause(False)
         self.card.settle()
         counters = self.card.check_rest()
         assert counters["received"] == self.card.transport.stats().frames - self.frames_before

@@ -114,6 +114,7 @@ def test_a_descriptor_alone_goes_out_in_every_cycle_that_its_beats_leave(card: N
 
 def test_a_ring_of_descriptors_only_is_full_when_its_descriptors_are(card: NativeCard) -> None:
     card.transport.configure(MemoryOptions())
+    card.device.set_pause(False)
     watched = card.open_ring(0, Ring(descriptors=64, data_bytes=1 << 17, snap_length=0))
     for _ in range(3):  # its data ring would be full after the first
         card.send([Frame(b"\1" * 9000, timestamp=number) for number in range(100)])

@@ -81,11 +81,13 @@ def selecting(module, profile: Profile = SMALL, extra=extra_copies) -> Bench:
     bench.check(~inside | meta_valid | placed | dut.o.valid | dut.release.valid | queued)
     # A packet that goes nowhere keeps nobody waiting.
     copying = bench.inner("dut.copy_valid")
-    waits = dut.pause & (dut.congested | dut.busy)
+    waits = dut.pause & (bench.inner("dut.sampled") & ~dut.fault).any()
     full = ~bench.inner("dut.ends.w_rdy")
     if profile.queue_parts > 1:  # it is decided of in one cycle, and copied or gone in the next
         copying = meta_valid & (bench.inner("dut.taking").any() | bench.inner("dut.meta_done"))
     bench.check(dut.i.ready | copying | (dut.release.valid & ~dut.release.ready) | waits | full)
+    # A card that pauses loses nothing to a ring that can be written.
+    bench.check(~(bench.inner("dut.decided") & dut.pause) | ~(bench.inner("dut.lost") & ~dut.fault).any())
     # What a stage has ended goes nowhere, and is counted as that.
     bench.check(~copies | (dut.o.p.meta.kind != Kind.VOID))
     # Whatever ends here is counted once; an extra copy ends nothing.
@@ -295,11 +297,13 @@ def test_every_packet_is_given_up_or_copied(profile: Profile, tmp_path: Path) ->
         ("Mux(groups.copy, groups.rest, rest)).any()", "Mux(groups.copy, groups.rest, 0)).any()"),
         ("copy_ready.eq(place_ready & ~report_copy &", "copy_ready.eq(place_ready &"),
         ("m.If(~taking.any() & ~extra)", "m.If(~taking.any())"),
+        ("(~room | congested.replicate(profile.rings))", "congested.replicate(profile.rings)"),
     ],
     ids=[
         "ends a packet twice",
         "puts a report in its place",
         "counts what comes again",
+        "waits for no ring",
     ],
 )
 def test_a_selection_that_loses_packets_is_found_out(before: str, after: str, tmp_path: Path) -> None:

@@ -417,6 +417,35 @@ async def a_card_that_may_pause_waits_for_the_bus_and_loses_nothing(dut, busy):
 
 
 @cocotb.test(**LIMIT)
+@cocotb.parametrize(busy=[0, 0.3])
+async def a_card_that_may_pause_waits_for_a_full_ring_unless_it_cannot_be_written(dut, busy):
+    full = Watched(Ring(filter_ports=0b0011, snap_length=96), descriptors=64, follow=False)
+    rings = [Watched(Ring()), full, Watched(Ring(sample=3)), Watched(Ring(enable=False))]
+    bench = SelectBench(dut, rings, pause=True, busy=busy)
+    await bench.start()
+    bench.send(400)
+    for time in (1, 2):
+        await bench.cycles(3000)
+        state = len(bench.i.items), [watched.count for watched in rings]
+        assert state[0] > 50, "the card waits"
+        assert 64 - RING_MARGIN_DESCRIPTORS <= full.count - full.tails[0] <= 64
+        assert full.count >= (64 - RING_MARGIN_DESCRIPTORS) * time
+        await bench.cycles(500)
+        assert state == (len(bench.i.items), [watched.count for watched in rings])
+        full.tails = (full.count, full.head)  # its host reads on, once
+        bench.drive()
+    await bench.cycles(3000)
+    full.faulted = True
+    bench.drive()
+    await bench.settle()
+    assert {"", "sampled_out"} >= set(bench.check())
+    assert full.lost > 0
+    assert rings[0].count == 400
+    assert not rings[0].lost
+    assert not rings[2].lost
+
+
+@cocotb.test(**LIMIT)
 @cocotb.parametrize(idle=[0, 0.5], busy=[0, 0.4], congestible=[False, True])
 async def a_syn_that_is_held_goes_raw_or_later_and_ends_once(dut, idle, busy, congestible):
     bench = SelectBench(dut, varied(), idle=idle, busy=busy)

@@ -154,6 +154,7 @@ def test_an_answer_says_that_reports_are_lost(device: Device) -> None:
 
 def test_an_answer_of_software_says_what_the_ring_had_no_room_for(device: Device) -> None:
     count = 2000
+    device.set_pause(False)
     ring = ring_of(device, small=True)
     answers = Answers(make_plan([Task("sources", group=["source"])], None), None, ring)
     device.transport.send(sources(count))

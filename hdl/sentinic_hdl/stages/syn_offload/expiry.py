@@ -15,9 +15,11 @@ def sweep_shape(sets: int) -> data.StructLayout:
 class Expiry(wiring.Component):
     """Asks for a sweep of an attempt's set when the attempt's time is over.
 
-    Attempts wait in a queue.  Those that find it full are found by going through all sets when the time-out of the
-    first of these is over, and again as long as there are others; so a flood that fills the queue costs lateness, of
-    one time-out at most, and no expiry.
+    Attempts wait in a queue.  Those that find it full are found by going through all sets when the first of these is
+    over, and again as long as there are others; so a flood that fills the queue costs lateness, of one time-out at
+    most, and no expiry.  When time has gone back by more than a time-out, attempts from before are in the future, and
+    would keep all behind them in the queue waiting: they leave it, and from then on all sets are gone through once a
+    time-out, until there is no attempt.  What the time-out is counts when an attempt may be over, not when it began.
 
     A sweep removes one attempt that is over, if there is one, the oldest first, and there are as many sweeps to come as
     attempts to be found.  So the next need not wait for what came of the last: one a cycle.
@@ -33,7 +35,7 @@ class Expiry(wiring.Component):
     timeout: ns
     now: wire time of the last packet, ns
     flush: end all attempts now
-    empty: there is no attempt to be found
+    empty: there is no attempt to be found, nor one about to begin; what waits in the queue is forgotten
     flushing: that is under way
     due, sweep: a sweep is wanted, and which; it may change until it is done
     done: it is done in this cycle
@@ -70,28 +72,49 @@ class Expiry(wiring.Component):
             head.eq(queue.r_data),
         ]
 
-        # The first attempt in the queue, and when it is over.
-        waiting, index, end = Signal(), Signal.like(self.index), Signal(65)
-        listed, taken = Signal(), Signal()
-        m.d.comb += [listed.eq(waiting & (end <= self.now)), queue.r_en.eq(~waiting | taken)]
-        with m.If(~waiting | taken):
-            m.d.sync += [waiting.eq(queue.r_rdy), index.eq(head.index), end.eq(head.at + self.timeout)]
+        # What began at the horizon is over.  A register, with the time that it is of.
+        now, horizon, ahead = Signal(64), Signal(65), Signal(65)
+        m.d.sync += [now.eq(self.now), horizon.eq(self.now - self.timeout), ahead.eq(self.now + self.timeout)]
 
-        # What found no room: when the first of it is over, and whether there was more.  All of it is over a time-out
-        # after the sets are gone through for the first.
+        def is_over(at):
+            return ~horizon[64] & (at <= horizon[:64])
+
+        # The first attempt in the queue.
+        waiting, index, at = Signal(), Signal.like(self.index), Signal(64)
+        listed, strays, taken = Signal(), Signal(), Signal()
+        m.d.comb += [
+            listed.eq(waiting & is_over(at)),
+            strays.eq(waiting & (at > ahead)),
+            queue.r_en.eq(~waiting | taken),
+        ]
+        with m.If(~waiting | taken):
+            m.d.sync += [waiting.eq(queue.r_rdy), index.eq(head.index), at.eq(head.at)]
+
+        # What is not in the queue: when the first of it began, and whether there was more.  All of that is over a
+        # time-out after the sets are gone through for the first; but not what is in the future.
         missed = Signal()
-        missing, more, missing_end = Signal(), Signal(), Signal(65)
+        missing, more, future, missing_at = Signal(), Signal(), Signal(), Signal(64)
         scanning, scan, place = Signal(), Signal(), Signal(range(self._sets * self._ways))
         m.d.comb += [
             missed.eq(self.insert & ~queue.w_rdy),
-            scan.eq(missing & ~scanning & ~self.flush & (missing_end <= self.now)),
+            scan.eq(missing & ~scanning & ~self.flush & is_over(missing_at)),
         ]
-        with m.If(scan):
-            m.d.sync += [missing.eq(more | missed), more.eq(0), missing_end.eq(self.now + self.timeout)]
+        with m.If(strays):
+            m.d.sync += future.eq(1)
+        with m.Elif(self.empty):
+            m.d.sync += future.eq(0)
+        with m.If(self.empty):
+            m.d.sync += [missing.eq(0), more.eq(0)]
+        with m.Elif(scan):
+            m.d.sync += [missing.eq(more | missed | future), more.eq(0), missing_at.eq(now)]
+        with m.Elif(missing & (missing_at > ahead)):
+            m.d.sync += [missing_at.eq(now), future.eq(1)]
         with m.Elif(missed):
             m.d.sync += [missing.eq(1), more.eq(missing)]
             with m.If(~missing):
-                m.d.sync += missing_end.eq(self.at + self.timeout)
+                m.d.sync += missing_at.eq(self.at)
+        with m.Elif(strays & ~missing):
+            m.d.sync += [missing.eq(1), missing_at.eq(now)]
 
         # Through all sets, as often as there are places in one.
         with m.If(self.flush):
@@ -107,7 +130,7 @@ class Expiry(wiring.Component):
             self.due.eq(scanning | listed),
             self.sweep.index.eq(Mux(scanning, place >> exact_log2(self._ways), index)),
             self.sweep.flush.eq(self.flushing),
-            self.sweep.now.eq(self.now),
-            taken.eq(self.done & listed & ~scanning),
+            self.sweep.now.eq(now),
+            taken.eq((self.done & listed & ~scanning) | strays | self.empty),
         ]
         return m
