@@ -52,7 +52,7 @@ CARD = Block(
             0x14,
             (
                 Field("enable", 0, 1, RW, "take frames in; while 0 the ports are held", reset=0),
-                Field("pause", 1, 1, RW, "hold the ports (802.3x) rather than drop when the card is full", reset=0),
+                Field("pause", 1, 1, RW, "hold the ports (802.3x), not drop, when the card or a ring is full", reset=0),
             ),
             "Taking frames in.",
         ),

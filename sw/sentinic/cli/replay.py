@@ -48,7 +48,7 @@ several captures: those of one port follow each other; ports are merged by time.
 --config names a TOML file; all of it is optional:
   [card]
   hash_key = "..."           88 hexadecimal digits
-  pause = true               hold the wire when the card is full, rather than drop
+  pause = true               hold the wire when the card, or a ring, is full, rather than drop
   [interrupt]                for programs that wait for a ring
   holdoff = 50000            ns from a ring's first new packet to the interrupt at the latest
   frames = 32                packets that interrupt at once; 0: only the holdoff counts

@@ -96,7 +96,8 @@ class RingConfig:
 @dataclass(frozen=True)
 class CardConfig:
     hash_key: int = DEFAULT_HASH_KEY
-    #: ``None`` leaves it to the command: a replay pauses, a live card drops.
+    #: Whether a full card, or ring, holds the ports.  ``None`` leaves it to the command: a replay pauses, a live card
+    #: drops.
     pause: bool | None = None
 
 

@@ -128,7 +128,11 @@ class Device:
         self.registers["card"].write("control", 0, "enable")
 
     def set_pause(self, pause: bool) -> None:
-        """Whether a full card holds its ports (for a replay) rather than drops."""
+        """Whether a full card, or ring, holds the ports (for a replay) rather than drops.
+
+        A card that pauses loses nothing that a ring wants, and takes no frames while a ring that is on has no room:
+        each must be read.
+        """
         self.registers["card"].write("control", int(pause), "pause")
 
     def set_hash_key(self, key: int = DEFAULT_HASH_KEY) -> None:

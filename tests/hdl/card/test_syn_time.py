@@ -1,4 +1,4 @@
-"""SYN offload when its time-out is changed, and when time is not what it was: attempts are over in time all the same."""
+"""SYN offload when its time-out is changed, and when time goes back: attempts are over in time all the same."""
 
 from collections.abc import Iterator
 
