@@ -2,8 +2,8 @@
 
 The caller's thread reads captures, sends frames and steps the card; a second one polls the rings and feeds the outputs.
 Both leave Python's global lock for their work, so that simulator and outputs overlap.  No more frames are sent than
-surely fit all rings, and a card that pauses waits when more comes out than went in, reports and packets that a stage held:
-a replay loses nothing because of a slow output.
+surely fit all rings, and a card that pauses waits when more comes out than went in, reports and packets that a stage
+held: a replay loses nothing because of a slow output.
 """
 
 import contextlib
@@ -112,7 +112,7 @@ class Reports(Protocol):
         ...
 
     def stop(self, meanwhile: Meanwhile) -> None:
-        """Have the card report what it has counted, when the last frame is in; ``meanwhile`` waits for room in rings."""
+        """Have the card report what it has counted, when the last frame is in; ``meanwhile`` waits for room."""
         ...
 
     def finish(self) -> None:
@@ -124,7 +124,7 @@ class Holder(Protocol):
     """Holds packets back on the card."""
 
     def finish(self, meanwhile: Meanwhile) -> None:
-        """Have it deliver all of them, when the last frame is in; ``meanwhile`` waits for room in rings."""
+        """Have it deliver all of them, when the last frame is in; ``meanwhile`` waits for room."""
         ...
 
 
