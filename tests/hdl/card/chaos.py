@@ -226,7 +226,7 @@ class Chaos:
         assert {address: self.card.transport.read(address) for address in marks} == marks
 
     def _rest(self) -> None:
-        """Unless it waits for rings, the card comes to rest by itself, and has counted every frame that its ports took."""
+        """Unless it waits for rings, the card comes to rest by itself, and has counted every frame it took."""
         self.card.device.set_pause(False)
         self.card.settle()
         counters = self.card.check_rest()

@@ -1,4 +1,4 @@
-"""``sentinic run`` with rings as small as can be: whatever comes out at once, nothing is lost, and nothing stands still."""
+"""``sentinic run`` with rings as small as can be: whatever comes out at once, nothing is lost or stands still."""
 
 import json
 from pathlib import Path
