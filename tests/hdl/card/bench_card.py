@@ -180,7 +180,7 @@ async def a_descriptor_that_cannot_be_written_faults_its_ring_alone(dut):
 async def a_ring_that_nobody_reads_loses_only_its_own_packets(dut):
     bench = CardBench(dut)
     await bench.reset()
-    model = await bench.start([Ring(), Ring()])
+    model = await bench.start([Ring(), Ring()], pause=False)
     await bench.write(abi.RING, "descriptor_mask", 31, 0)
     frames = mixed(seed=7, count=80)
     model.run(frames)
