@@ -7,16 +7,25 @@ from amaranth.lib.wiring import In, Out
 from sentinic.abi.profiles import Profile
 from sentinic_hdl.meta import frame_beat
 
-#: A port whose frame was passed over this often is served next, however young its frame is.
-PATIENCE = 16
+#: Frames of a port that may have come before one of the other, beside those that its buffer holds.
+SLACK = 4
+
+
+def patience_of(profile: Profile) -> int:
+    """Frames after which a port that was passed over so often is served next, however young its frame is.
+
+    As long as both ports have one clock, no more than that came before it.
+    """
+    return profile.port_frames + SLACK
 
 
 class Merge(wiring.Component):
     """Two frame streams into one, whole frames, the earlier wire time first.
 
     Combinational, one beat a cycle within a frame.  Between equal times the ports take turns.  A port whose clock runs
-    ahead still gets one frame in ``PATIENCE + 1``.  Where the smallest frame on the wire is several beats, a choice
-    between two takes a cycle: which is earlier hangs on 128 bits, and on it whether a port has its next beat out.
+    ahead still gets one frame in ``patience_of(profile) + 1``.  Where the smallest frame on the wire is several beats,
+    a choice between two takes a cycle: which is earlier hangs on 128 bits, and on it whether a port has its next beat
+    out.
 
     Members
     -------
@@ -25,6 +34,7 @@ class Merge(wiring.Component):
     """
 
     def __init__(self, *, profile: Profile):
+        self._patience = patience_of(profile)
         self._at_leisure = profile.smallest_frame_beats > 1
         beat = stream.Signature(frame_beat(profile))
         super().__init__({"i0": In(beat), "i1": In(beat), "o": Out(beat)})
@@ -35,13 +45,13 @@ class Merge(wiring.Component):
         owner = Signal()
         chosen = Signal()
         last_served = Signal()
-        passed_over = Signal(range(PATIENCE + 1))
+        passed_over = Signal(range(self._patience + 1))
 
         difference = Signal(65)
         m.d.comb += difference.eq(self.i0.p.info.timestamp - self.i1.p.info.timestamp)
         equal = difference == 0
         one_first = Mux(equal, ~last_served, ~difference[64])
-        impatient = passed_over == PATIENCE
+        impatient = passed_over == self._patience
         both = self.i0.valid & self.i1.valid
         known = Signal(init=not self._at_leisure)  # which of the two is first
         if self._at_leisure:

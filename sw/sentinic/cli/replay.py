@@ -145,7 +145,8 @@ def run(options: argparse.Namespace) -> int:
         return fail(result.error, EXIT_CONSERVATION)
     if result.error is not None:
         missing = f"; {' and '.join(result.missing)} could not be written" if result.missing else ""
-        return fail(f"{result.error}{missing}", EXIT_ENDED_EARLY)
+        more = "".join(f"; {error}" for error in result.more_errors)
+        return fail(f"{result.error}{more}{missing}", EXIT_ENDED_EARLY)
     if result.stopped:
         return fail(
             f"stopped by {name_of(result.stopped)} after {_counted(result.summary['frames'], 'frame')}; what was "

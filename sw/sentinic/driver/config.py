@@ -184,8 +184,7 @@ def load(path: Path) -> Config:
     a value of the wrong type or one out of range.
     """
     try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
+        document = tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors begin with a byte-order mark
     except OSError as error:
         raise ConfigError(f"config {path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -22,6 +22,8 @@ In compact mode those that nobody answered come as records, in reports::
 import time
 from dataclasses import dataclass
 from enum import Enum
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +112,11 @@ class SynOffload:
         In :attr:`Mode.COMPACT` some ring must be there for records (:meth:`to_ring`), else they are only counted.
         Raises :class:`ConfigError` when ``timeout`` is not 1..2^64 - 1 ns.
         """
-        if not 1 <= timeout < 1 << 64:
-            raise ConfigError(f"timeout of SYN offload must be 1..{(1 << 64) - 1} ns, not {timeout}")
+        if not isinstance(timeout, SupportsIndex) or not 1 <= index(timeout) < 1 << 64:
+            raise ConfigError(f"timeout of SYN offload must be 1..{(1 << 64) - 1} ns, whole, not {timeout!r}")
+        if not isinstance(mode, Mode):
+            raise ConfigError(f"mode of SYN offload must be Mode.SYN or Mode.COMPACT, not {mode!r}")
+        timeout = index(timeout)
         self._registers.write("timeout_high", 0xFFFF_FFFF)  # while half of it is written, nothing is over
         self._registers.write("timeout_low", timeout & 0xFFFF_FFFF)
         self._registers.write("timeout_high", timeout >> 32)

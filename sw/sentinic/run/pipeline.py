@@ -66,7 +66,8 @@ class Outcome:
     stopped: number of the signal that ended it (Ctrl-C is one), or 0
     empty: frames of no bytes in the captures, which no wire could carry: not sent
     snapped: frames of which a capture holds less than an Ethernet header, though there was more: not sent
-    error: what else ended it; outputs hold all that was delivered until then
+    error: what else ended it; outputs hold all that was delivered until then, but for one that failed
+    more_errors: of outputs that failed after that
     """
 
     frames: int = 0
@@ -80,6 +81,7 @@ class Outcome:
     empty: int = 0
     snapped: int = 0
     error: Exception | None = None
+    more_errors: list[Exception] = field(default_factory=list)
 
 
 Progress = Callable[[Outcome], None]
@@ -129,18 +131,23 @@ class Holder(Protocol):
 
 
 class Consumers(threading.Thread):
-    """Polls the rings and feeds the outputs until told to finish, or until an output fails."""
+    """Polls the rings and feeds the outputs until told to finish.
+
+    An output that fails gets no more; the others get all that was delivered.
+    """
 
     def __init__(self, rings: Sequence[Ring], outputs: Sequence[Output], reports: Reports | None = None) -> None:
         super().__init__(name="sentinic-consumers", daemon=True)
         self._rings = rings
-        self._outputs = outputs
+        self._outputs = list(outputs)
         self._reports = reports
+        self._failed: list[Output | Reports] = []
         self._finish = threading.Event()
         self.arrived = threading.Event()
         self.released = threading.Event()
         self.delivered = 0
-        self.error: Exception | None = None
+        self.reading = True  # the rings, until told to finish or they cannot be read
+        self.errors: list[Exception] = []
 
     def run(self) -> None:
         try:
@@ -155,15 +162,14 @@ class Consumers(threading.Thread):
                 elif not polled:
                     break
         except Exception as error:
-            self.error = error
-        finishing = [output.finish for output in self._outputs]
+            self.errors.append(error)
+        self.reading = False
+        finishing: list[Output | Reports] = list(self._outputs)
         if self._reports is not None:
-            finishing.append(self._reports.finish)
-        for finish in finishing:
-            try:
-                finish()
-            except Exception as error:
-                self.error = self.error or error
+            finishing.append(self._reports)
+        for output in finishing:
+            with self._guarded(output):
+                output.finish()
         self.released.set()
 
     def finish(self) -> None:
@@ -174,6 +180,16 @@ class Consumers(threading.Thread):
         while self.is_alive():
             self.join(0.1)
 
+    @contextlib.contextmanager
+    def _guarded(self, output: Output | Reports) -> Iterator[None]:
+        """What goes wrong with one is no reason to give the others nothing; the first that does is told of each."""
+        try:
+            yield
+        except Exception as error:
+            if output not in self._failed:
+                self._failed.append(output)
+                self.errors.append(error)
+
     def _round(self) -> int:
         """Take from every ring once; how many packets and reports that were."""
         polled = 0
@@ -181,13 +197,15 @@ class Consumers(threading.Thread):
             descriptors, data = ring.poll(POLL_DESCRIPTORS)
             if len(descriptors):
                 rest = descriptors
-                if self._reports is not None:
-                    rest = self._reports.split(ring.number, descriptors, data)
+                if self._reports is not None and self._reports not in self._failed:
+                    with self._guarded(self._reports):
+                        rest = self._reports.split(ring.number, descriptors, data)
                 packets = rest[~are_reports(rest)]
                 for output in self._outputs:
                     taken = rest if output.takes_records else packets
-                    if len(taken):
-                        output.take(ring.number, taken, data)
+                    if len(taken) and output not in self._failed:
+                        with self._guarded(output):
+                            output.take(ring.number, taken, data)
                 self.delivered += len(packets)
                 polled += len(descriptors)
                 ring.release(len(descriptors))
@@ -227,7 +245,7 @@ class Pipeline:
         """Send ``batches`` (at most ``limit`` frames) and consume everything that is delivered.
 
         Returns even when a capture, the card or an output fails, or at a signal: see :class:`Outcome`.  The outputs are
-        finished in any case.
+        finished in any case.  When one fails no more is sent; the others take what the card still delivers.
         """
         outcome = self.outcome
         consumers = Consumers(self._rings, self._outputs, self._reports)
@@ -246,7 +264,8 @@ class Pipeline:
                 self._stop_reports(consumers)
                 consumers.finish()
         outcome.stopped = self._stop.number
-        outcome.error = consumers.error or outcome.error
+        if consumers.errors:
+            outcome.error, *outcome.more_errors = consumers.errors
         outcome.delivered = consumers.delivered
         end = time.monotonic()
         outcome.compile_seconds = self._compiling.within(begin, end) - self._compiling_beside
@@ -258,7 +277,7 @@ class Pipeline:
 
     def _stop_reports(self, consumers: Consumers) -> None:
         """What the card holds and has counted is delivered however the run ended, while somebody reads."""
-        if consumers.error is not None:
+        if not consumers.reading:
             return
         try:
             if self._holder is not None:
@@ -270,7 +289,7 @@ class Pipeline:
 
     def _make_room(self, consumers: Consumers) -> None:
         """Wait while a ring is full and somebody takes from it."""
-        while is_any_full(self._rings) and not self._stop.number and consumers.is_alive():
+        while is_any_full(self._rings) and not self._stop.number and consumers.reading:
             consumers.released.clear()
             consumers.arrived.set()
             self._device.forward()
@@ -309,7 +328,7 @@ class Pipeline:
         for plan in self._plans:
             plan.set(batch)
         while first < len(batch):
-            if self._stop.number or consumers.error is not None:
+            if self._stop.number or consumers.errors:
                 return False
             consumers.released.clear()
             self._device.forward()

@@ -70,9 +70,10 @@ class Replay:
 class Result:
     """``summary`` as written to ``summary.json``; ``error`` is what ended the run early, or what does not add up.
 
-    ``stopped`` is the number of the signal that ended it (Ctrl-C is one), or 0.  ``missing`` names the files that were
-    asked for and are not there, ``notes`` says what else is to be told.  When the card is gone, and its counters with
-    it, ``summary`` is empty, and neither it nor the report is written.
+    ``more_errors`` are of outputs that failed as well.  ``stopped`` is the number of the signal that ended it (Ctrl-C
+    is one), or 0.  ``missing`` names the files that were asked for and are not there, ``notes`` says what else is to be
+    told.  When the card is gone, and its counters with it, ``summary`` is empty, and neither it nor the report is
+    written.
     """
 
     summary: dict[str, Any]
@@ -80,6 +81,7 @@ class Result:
     stopped: int
     missing: list[str]
     notes: list[str] = field(default_factory=list)
+    more_errors: list[Exception] = field(default_factory=list)
 
 
 def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | None = None) -> Result:
@@ -114,6 +116,8 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
             for name in _WRITTEN_LAST:
                 if name in request.write:
                     remove(request.folder / OUTPUTS[name])  # another run's, which must not pass for this one's
+            if statistics is None and "stats" in request.write:
+                remove(request.folder / OUTPUTS["stats"])
             device.enable()
             pipeline = Pipeline(device, outputs, _with_fraction(progress, readers), statistics, offload)
             outcome = pipeline.run(_batches(readers, request), request.limit)
@@ -131,7 +135,7 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
     except ConservationError as failure:
         error = error or failure
     error, missing = _write_results(request, summary, monitor, error)
-    return Result(summary, error, outcome.stopped, missing, notes)
+    return Result(summary, error, outcome.stopped, missing, notes, outcome.more_errors)
 
 
 def _written(request: Replay) -> list[str]:

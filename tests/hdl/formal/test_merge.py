@@ -26,8 +26,8 @@ WIDE = replace(SMALL, name="wide proof", data_width=512)
 def merging(module, profile: Profile = SMALL) -> Bench:
     bench = Bench()
     m = bench.m
-    with patch.object(module, "PATIENCE", PATIENCE):
-        dut = bench.add("dut", module.Merge(profile=profile), free=True)
+    with patch.object(module, "SLACK", 1):
+        dut = bench.add("dut", module.Merge(profile=replace(profile, port_frames=PATIENCE - 1)), free=True)
     inputs = (dut.i0, dut.i1)
     frames = [bench.frames(profile, i) for i in inputs]
     offered = [bench.rules(i) for i in inputs]

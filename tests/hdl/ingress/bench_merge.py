@@ -5,7 +5,7 @@ import random
 
 import cocotb
 
-from sentinic_hdl.ingress.merge import PATIENCE
+from sentinic_hdl.ingress.merge import patience_of
 from tests.hdl.block_bench import LIMIT, Bench, FrameCollector
 from tests.hdl.parser.bench import beats_of
 from tests.hdl.parser.frames import Stimulus
@@ -17,14 +17,14 @@ def frames_of(r: random.Random, port: int, times: list[int]) -> list[Stimulus]:
     return [Stimulus(r.randbytes(length), length, time, port) for time in times for length in [r.choice(lengths)]]
 
 
-def merged(ports: list[list[Stimulus]]) -> list[Stimulus]:
+def merged(ports: list[list[Stimulus]], patience: int = 1000) -> list[Stimulus]:
     """The order in which both ports' frames must come, if none of the two ever has to be waited for."""
     queues = [list(frames) for frames in ports]
     order: list[Stimulus] = []
     served, waited = 0, 0  # the port served last, and how often the other was passed over since it was
     while all(queues):
         times = [queue[0].timestamp for queue in queues]
-        port = 1 - served if times[0] == times[1] or waited == PATIENCE else int(times[1] < times[0])
+        port = 1 - served if times[0] == times[1] or waited == patience else int(times[1] < times[0])
         waited = waited + 1 if port == served and order else 1
         served = port
         order.append(queues[port].pop(0))
@@ -76,15 +76,16 @@ async def frames_that_wait_at_both_ports_come_by_wire_time_and_in_turn_when_it_i
 @cocotb.parametrize(late=[0, 1])
 async def a_port_whose_clock_runs_ahead_waits_for_so_many_frames_and_no_more(dut, late):
     bench = MergeBench(dut)
+    patience = patience_of(bench.profile)
     await bench.reset()
     r = bench.random
     base = (1 << 63, 1 << 20)
-    ports = [frames_of(r, port, [base[port != late] + n for n in range(60)]) for port in (0, 1)]
+    ports = [frames_of(r, port, [base[port != late] + n for n in range(2 * patience)]) for port in (0, 1)]
     bench.send(ports)
     await bench.settle(ports)
-    assert bench.frames.done == merged(ports)
+    assert bench.frames.done == merged(ports, patience)
     turns = [n for n, frame in enumerate(bench.frames.done) if frame.port == late]
-    assert turns[1] - turns[0] == PATIENCE + 1
+    assert turns[1] - turns[0] == patience + 1
 
 
 @cocotb.test(**LIMIT)

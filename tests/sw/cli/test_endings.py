@@ -45,9 +45,14 @@ def test_a_full_disk_ends_the_run_and_leaves_the_other_outputs_valid(
     out.mkdir()
     if name == "packets.jsonl":
         (out / name).symlink_to("/dev/full")
-        assert run(path, "--out", out) == 3
+        assert run(path, "--out", out, write="packets,jsonl,conn,summary") == 3
+        # The others get all that was delivered, and say so.
         whole = [octets for _, octets in written(out / "packets.pcapng")]
         assert whole == frames(3000)[: len(whole)]
+        summary = json.loads((out / "summary.json").read_text())
+        assert len(whole) == summary["delivered"] == summary["conservation"]["fates"]["delivered"] > 0
+        rows = [json.loads(line) for line in (out / "conn.log").read_text().splitlines()]
+        assert sum(row.get("orig_pkts", 0) + row.get("resp_pkts", 0) for row in rows) > 0
     else:
         (out / name).symlink_to("/dev/full")
         assert run(path, "--out", out) in (2, 3)
@@ -414,3 +419,17 @@ def test_rings_that_do_not_fit_shared_memory_are_refused(
     assert "65536 descriptors and 33554432 data bytes do not fit" in error
     assert error.count("\n") == 1
     assert left_by(process.pid) == []
+
+
+def test_each_output_that_fails_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "in.pcap", tmp_path / "out"
+    path.write_bytes(pcap(frames(300)))
+    out.mkdir()
+    for name in ("packets.jsonl", "conn.log"):
+        (out / name).symlink_to("/dev/full")
+    assert run(path, "--out", out, write="packets,jsonl,conn,summary") == 3
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "packets.jsonl: cannot be written" in error
+    assert "conn.log: cannot be written" in error
+    assert len(written(out / "packets.pcapng")) == 300

@@ -182,6 +182,8 @@ def test_reports_come_by_ring_0_when_all_rings_are_taken(capture: Path, tmp_path
 
 
 def test_without_rules_there_is_no_file_and_nothing_about_them(capture: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/stats.jsonl").write_text("another run's")
     assert run(capture, "--out", tmp_path / "out", backend="counting", write="stats,summary") == 0
     assert not (tmp_path / "out/stats.jsonl").exists()
     summary = json.loads((tmp_path / "out/summary.json").read_text())

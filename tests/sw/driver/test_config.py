@@ -134,3 +134,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_more_rings_or_ports_than_the_card_has_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="on this card"):
         load(write(tmp_path, text)).apply(Device(FakeTransport()), pause=True)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "\ufeff[card]\npause = true")).card.pause is True

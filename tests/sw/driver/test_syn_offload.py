@@ -1,6 +1,8 @@
 """The driver of SYN offload, over a card whose registers do nothing."""
 
+import re
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -119,10 +121,20 @@ def test_the_secret_is_another_one_each_time() -> None:
     assert len(keys) == 3
 
 
-@pytest.mark.parametrize("timeout", [0, -1, 1 << 64])
-def test_a_timeout_out_of_range_is_refused(timeout: int) -> None:
-    with pytest.raises(ConfigError, match=f"timeout of SYN offload must be 1..18446744073709551615 ns, not {timeout}"):
-        SynOffload(Device(card())).enable(timeout)
+@pytest.mark.parametrize("timeout", [0, -1, 1 << 64, 5.5, "5s", None])
+def test_a_timeout_out_of_range_is_refused_and_leaves_the_card_as_it_is(timeout: Any) -> None:
+    transport = card()
+    offload = SynOffload(Device(transport))
+    before = value(transport, "timeout_low", "timeout_high")
+    refused = f"timeout of SYN offload must be 1..18446744073709551615 ns, whole, not {timeout!r}"
+    with pytest.raises(ConfigError, match=re.escape(refused)):
+        offload.enable(timeout)
+    assert value(transport, "timeout_low", "timeout_high") == before
+
+
+def test_a_mode_is_one_of_two() -> None:
+    with pytest.raises(ConfigError, match=re.escape("must be Mode.SYN or Mode.COMPACT, not 'compact'")):
+        SynOffload(Device(card())).enable(mode=cast(Mode, "compact"))
 
 
 def test_the_key_of_a_table_that_holds_syns_is_not_changed() -> None:

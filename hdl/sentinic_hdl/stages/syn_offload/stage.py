@@ -39,6 +39,10 @@ SWEEP_MARGIN = 4
 CROWD = 4
 #: Cycles that a sweep waits for a cycle without a packet before it takes one, where that loses nothing.
 PATIENCE = 63
+#: Cycles from one sweep to the next where a SYN that goes on may be lost: so few on their way do not meet.
+SWEEP_PACE = 8
+#: Cycles that a sweep waits there for the bus, before it expects no more of it.
+BUS_PATIENCE = 1023
 #: Records that may wait for the reports: as many as come while one is closed, and handed over.
 RECORDS = 64
 
@@ -66,6 +70,7 @@ class SynOffload(wiring.Component):
     Members as in :class:`StageSignature`, and
 
     time: wire time, ns
+    behind: copies wait for the bus
     lossless: time moves with packets only, and nothing may be lost
     quotes: what packets with ``quotes_tcp`` quote, in their order; they wait for it
     records: attempts that nobody answered, in compact mode
@@ -131,7 +136,7 @@ class SynOffload(wiring.Component):
         empty, idle, direct, room, gap = Signal(), Signal(), Signal(), Signal(), Signal()
         known = Signal()  # what the packet quotes is here
         going, sweeping, leaving, passing = Signal(), Signal(), Signal(), Signal()
-        looking, may_sweep = Signal(), Signal()
+        looking, may_sweep, spacing = Signal(), Signal(), Signal()
         m.d.comb += [
             empty.eq((inside == 0) & (table.live == 0)),
             expiry.empty.eq(empty),
@@ -146,7 +151,7 @@ class SynOffload(wiring.Component):
             metas.w_en.eq(going),
             looking.eq(going & (is_tcp(self.i.p) | is_error(self.i.p))),
             # A sweep needs the place of a packet, and that of the SYN that it may give back.
-            may_sweep.eq(~idle & ~table.clearing & (inside < DEPTH - SWEEP_MARGIN) & ~ended.crowded),
+            may_sweep.eq(~idle & ~table.clearing & (inside < DEPTH - SWEEP_MARGIN) & ~ended.crowded & ~spacing),
             sweeping.eq(expiry.due & may_sweep & ~going),
             expiry.done.eq(sweeping),
         ]
@@ -159,6 +164,16 @@ class SynOffload(wiring.Component):
             m.d.sync += waited.eq(waited + 1)
         with m.Else():
             m.d.sync += gap.eq(may_sweep & harmless)
+
+        # A SYN in vain has no copy while others wait for the bus.  So one goes on after another, while none waits.
+        pace, patience = Signal(range(SWEEP_PACE)), Signal(range(BUS_PATIENCE + 1))
+        losing = Signal()
+        m.d.sync += losing.eq(~self.lossless & ~bank.control[1])
+        m.d.comb += spacing.eq(losing & ((pace != 0) | (self.behind & (patience != BUS_PATIENCE))))
+        with m.If(sweeping):
+            m.d.sync += [pace.eq(SWEEP_PACE - 1), patience.eq(0)]
+        with m.Else():
+            m.d.sync += [pace.eq(Mux(pace == 0, 0, pace - 1)), patience.eq(patience + (patience != BUS_PATIENCE))]
 
         op = table.i
         m.d.comb += op_of(profile, self.i.p, self.quotes.p, op, enabled=enabled)

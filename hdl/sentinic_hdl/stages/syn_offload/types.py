@@ -125,6 +125,7 @@ def stage_members(profile: Profile) -> dict[str, wiring.Member]:
         "records": Out(stream.Signature(Ended)),
         "wanted": In(1),
         "raw_wanted": In(1),
+        "behind": In(1),
         "reporting": In(1),
         "hurry": Out(1),
         "holding": Out(range(profile.syn_attempts + 1)),
