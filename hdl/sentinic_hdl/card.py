@@ -191,7 +191,7 @@ class Card(wiring.Component):
                 m.d.comb += [stage.time.eq(self.time), stage.lossless.eq(card_bank.control[1])]
             if "raw_wanted" in stage.signature.members:
                 m.d.comb += stage.raw_wanted.eq(select.raw_wanted)
-                m.d.sync += stage.behind.eq(copies.level != 0)
+                m.d.sync += stage.behind.eq(copies.level >= UNANSWERED_COPIES // 2)
             if "quotes" in stage.signature.members:
                 wiring.connect(m, parser.quotes, stage.quotes)
         wiring.connect(m, select.release, store.release)

@@ -135,6 +135,11 @@ class Device:
         """
         self.registers["card"].write("control", int(pause), "pause")
 
+    @property
+    def pauses(self) -> bool:
+        """Whether that is so now."""
+        return bool(self.registers["card"].read("control", "pause"))
+
     def set_hash_key(self, key: int = DEFAULT_HASH_KEY) -> None:
         """Set the Toeplitz key of the flow hash, 352 bits."""
         if not 0 <= key < 1 << HASH_KEY_BITS:

@@ -25,10 +25,10 @@ def nothing() -> None:
     """Wait only: other threads read the rings, if there is anything to read."""
 
 
-def let_in(device: Device, meanwhile: Meanwhile = nothing) -> None:
-    """Wait until as many frames are through the card as were in it, or sent, when this began.
+def let_in(device: Device, meanwhile: Meanwhile = nothing) -> bool:
+    """Wait until as many frames are through the card as were in it, or sent, when this began; whether they are.
 
-    Those that a stage holds are not waited for.
+    Those that a stage holds are not waited for.  A ring that stays full may keep them in.
     """
     awaited, before, quiet = -1, (-1, -1), 0
     for _ in range(STEPS):
@@ -39,17 +39,18 @@ def let_in(device: Device, meanwhile: Meanwhile = nothing) -> None:
         if awaited < 0:
             awaited = counters["received"] + pending
         if state == (0, 0) or counters["received"] - counters["held"] >= awaited:
-            return
+            return True
         full = is_any_full(device.rings.values())
         quiet = 0 if full or state != before else quiet + 1
         if quiet == _HELD_STEPS:
-            return
+            return True
         before = state
         device.forward()
         device.transport.step(CYCLES)
         meanwhile()
         if full:
             time.sleep(FULL_SECONDS)
+    return False
 
 
 def quiet(
@@ -57,7 +58,8 @@ def quiet(
 ) -> bool:
     """Wait until all that stages have let go is in ``rings``, or all rings: they get no more, or had room long enough.
 
-    What finds no room in a ring waits, and is waited for: False when that is so for ``steps`` times :data:`CYCLES`.
+    What finds no room in a ring waits, and is waited for; on a card that pauses, so does what is for the others.  False
+    when that is so for ``steps`` times :data:`CYCLES`.
     """
     awaited = list(device.rings.values() if rings is None else rings)
     heads: list[int] = []
@@ -67,7 +69,7 @@ def quiet(
         device.transport.step(CYCLES)
         meanwhile()
         before, heads = heads, [ring.head() for ring in awaited]
-        full = is_any_full(awaited)
+        full = is_any_full(device.rings.values() if device.pauses else awaited)
         unchanged = 0 if full or heads != before else unchanged + 1
         with_room = 0 if full else with_room + 1
         if unchanged == _QUIET_STEPS or with_room == ROOM_STEPS:

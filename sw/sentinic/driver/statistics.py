@@ -10,7 +10,7 @@
     groups = read_reports(descriptors[are_reports(descriptors, data)], data).groups
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -79,6 +79,7 @@ class Statistics:
     -------
     shape: what the build holds
     running: the rules set, by their number on the card
+    listeners: called with ``running`` before each change of it takes effect: before a rule's first report can come
     """
 
     def __init__(self, device: Device, *, secret: int | None = None) -> None:
@@ -97,6 +98,7 @@ class Statistics:
             self._registers.write("generation", self._generation)
         self._meanwhile: Meanwhile = nothing
         self.running: dict[int, Running] = {}
+        self.listeners: list[Callable[[Mapping[int, Running]], object]] = []
         for number in range(self.shape.rules):
             self._apply(number, "remove", None)
         key = self._new_secret() if secret is None else secret
@@ -185,7 +187,8 @@ class Statistics:
         :class:`DeviceError` when nobody reads.
         """
         with self._calling(meanwhile):
-            let_in(self._device, meanwhile)
+            if not let_in(self._device, meanwhile):
+                raise DeviceError("statistics: frames still wait for room in a ring: are all rings read that are on?")
             self.replace([], meanwhile=meanwhile)
             self.settle()
 
@@ -235,6 +238,8 @@ class Statistics:
             self.running.pop(number, None)
         else:
             self.running[number] = then
+        for listen in self.listeners:
+            listen(self.running)
         self._registers.write("apply", 1, what)
         self._wait("pending")
 

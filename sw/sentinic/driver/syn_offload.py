@@ -159,10 +159,13 @@ class SynOffload:
         )
 
     def _wait(self, field: str, meanwhile: Meanwhile = nothing) -> None:
-        for _ in range(_WAIT_STEPS):
+        left, held = _WAIT_STEPS, self.holding
+        while left:
             if not self._registers.read("status", field):
                 return
             self._step(meanwhile)
+            before, held = held, self.holding
+            left = left - 1 if held == before else _WAIT_STEPS
         raise DeviceError(
             f"SYN offload: still {field} after {_WAIT_STEPS} times {_WAIT_CYCLES} cycles: are packets read?"
         )

@@ -67,7 +67,7 @@ class Outcome:
     empty: frames of no bytes in the captures, which no wire could carry: not sent
     snapped: frames of which a capture holds less than an Ethernet header, though there was more: not sent
     error: what else ended it; outputs hold all that was delivered until then, but for one that failed
-    more_errors: of outputs that failed after that
+    more_errors: what else went wrong
     """
 
     frames: int = 0
@@ -111,6 +111,10 @@ class Reports(Protocol):
 
     def split(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
         """Use reports of ring ``ring``, and what else is wanted; what is left for the outputs, in order."""
+        ...
+
+    def rest(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
+        """What is left for the outputs, in order; nothing is used."""
         ...
 
     def stop(self, meanwhile: Meanwhile) -> None:
@@ -190,16 +194,21 @@ class Consumers(threading.Thread):
                 self._failed.append(output)
                 self.errors.append(error)
 
+    def _split(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
+        if self._reports is None:
+            return descriptors
+        if self._reports not in self._failed:
+            with self._guarded(self._reports):
+                return self._reports.split(ring, descriptors, data)
+        return self._reports.rest(ring, descriptors, data)
+
     def _round(self) -> int:
         """Take from every ring once; how many packets and reports that were."""
         polled = 0
         for ring in self._rings:
             descriptors, data = ring.poll(POLL_DESCRIPTORS)
             if len(descriptors):
-                rest = descriptors
-                if self._reports is not None and self._reports not in self._failed:
-                    with self._guarded(self._reports):
-                        rest = self._reports.split(ring.number, descriptors, data)
+                rest = self._split(ring.number, descriptors, data)
                 packets = rest[~are_reports(rest)]
                 for output in self._outputs:
                     taken = rest if output.takes_records else packets
@@ -264,8 +273,9 @@ class Pipeline:
                 self._stop_reports(consumers)
                 consumers.finish()
         outcome.stopped = self._stop.number
-        if consumers.errors:
-            outcome.error, *outcome.more_errors = consumers.errors
+        errors = [*consumers.errors, *([] if outcome.error is None else [outcome.error])]
+        if errors:
+            outcome.error, *outcome.more_errors = errors
         outcome.delivered = consumers.delivered
         end = time.monotonic()
         outcome.compile_seconds = self._compiling.within(begin, end) - self._compiling_beside
@@ -362,6 +372,8 @@ class Pipeline:
                 if self._reports is not None or self._holder is not None:
                     self._device.forward()  # more may come out than went in, and wait for room
                     self._make_room(consumers)
+                    if self._stop.number and is_any_full(self._rings):
+                        return  # what waits for room comes when all is let go
                 spent += ran
                 if ran >= QUANTUM:
                     if spent > limit:

@@ -70,7 +70,7 @@ class Replay:
 class Result:
     """``summary`` as written to ``summary.json``; ``error`` is what ended the run early, or what does not add up.
 
-    ``more_errors`` are of outputs that failed as well.  ``stopped`` is the number of the signal that ended it (Ctrl-C
+    ``more_errors`` tell what else went wrong.  ``stopped`` is the number of the signal that ended it (Ctrl-C
     is one), or 0.  ``missing`` names the files that were asked for and are not there, ``notes`` says what else is to be
     told.  When the card is gone, and its counters with it, ``summary`` is empty, and neither it nor the report is
     written.
@@ -125,7 +125,7 @@ def replay(request: Replay, progress: Callable[[Outcome, float | None], None] | 
                 summary = _summary(request, device, outcome, readers, traffic, losses, statistics, offload)
             except TransportError as failure:
                 missing = [OUTPUTS[name] for name in _WRITTEN_LAST if name in request.write]
-                return Result({}, outcome.error or failure, outcome.stopped, missing)
+                return Result({}, outcome.error or failure, outcome.stopped, missing, notes, outcome.more_errors)
     finally:
         for reader in readers:
             reader.close()

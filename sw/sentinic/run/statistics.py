@@ -105,11 +105,15 @@ class StatisticsOutput:
         if mine or (self.ring is None and self._running and not ring):
             for encoded, crossings in read_card_crossings(self._running, descriptors[have_crossing(descriptors)], data):
                 self._cross(encoded, crossings)
-        if mine:
-            return descriptors[:0]
-        if self._software and not ring:
+        if not mine and self._software and not ring:
             self._counter.take(descriptors[~any_reports(descriptors)], data)
-        return descriptors
+        return descriptors[:0] if mine else descriptors
+
+    def rest(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
+        """What is left for the other outputs; nothing is taken."""
+        if self.ring is not None and ring == self.ring.number:
+            return descriptors[:0]
+        return descriptors[~are_reports(descriptors, data)]
 
     def stop(self, meanwhile: Meanwhile) -> None:
         """Have the card report all that it has counted.  ``meanwhile`` waits for room in rings, which others read."""

@@ -143,10 +143,10 @@ def test_another_thread_that_reads_misses_nothing_of_rules_that_change(device: D
     device.set_pause(True)
     device.enable()
     collector, stopped = ReportCollector(lambda encoded, rows: None), threading.Event()
+    stage.listeners.append(collector.watch)
 
     def reader() -> None:
         while not stopped.is_set() or ring.pending():
-            collector.watch(stage.running)
             descriptors, data = ring.poll()
             if len(descriptors):
                 collector.take(read_reports(descriptors, data))

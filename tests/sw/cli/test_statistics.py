@@ -219,3 +219,27 @@ def test_the_report_page_shows_the_rules(capture: Path, config: Path, tmp_path: 
     summary = json.loads((out / "summary.json").read_text())
     summary["statistics"]["rules"][0]["name"] = "<script>"
     assert "<script>" not in render_report(summary, None)
+
+
+def test_lines_that_cannot_be_written_cost_the_other_outputs_nothing(
+    capture: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outs = [tmp_path / "whole", tmp_path / "full"]
+    for out in outs:
+        out.mkdir()
+    (outs[1] / "stats.jsonl").symlink_to("/dev/full")
+    ends = [
+        run(capture, "--config", config, "--out", out, backend="counting", write="packets,jsonl,conn,stats,summary")
+        for out in outs
+    ]
+    assert ends == [0, 3]
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "stats.jsonl: cannot be written" in error
+    assert "index" not in error
+    delivered = json.loads((outs[1] / "summary.json").read_text())["conservation"]["fates"]["delivered"]
+    told = (outs[1] / "packets.jsonl").read_bytes()
+    assert told.count(b"\n") == delivered > COUNT // 2  # no more is sent once one has failed
+    assert (outs[0] / "packets.pcapng").read_bytes().startswith((outs[1] / "packets.pcapng").read_bytes())
+    rows = [json.loads(line) for line in (outs[1] / "conn.log").read_text().splitlines()]
+    assert {row["uid"] for row in rows}

@@ -19,7 +19,8 @@ class Expiry(wiring.Component):
     over, and again as long as there are others; so a flood that fills the queue costs lateness, of one time-out at
     most, and no expiry.  When time has gone back by more than a time-out, attempts from before are in the future, and
     would keep all behind them in the queue waiting: they leave it, and from then on all sets are gone through once a
-    time-out, until there is no attempt.  What the time-out is counts when an attempt may be over, not when it began.
+    time-out, until there is no attempt.  What the time-out is counts when an attempt may be over, not when it began;
+    when it is changed, all sets are gone through a time-out later, for what was looked at meanwhile.
 
     A sweep removes one attempt that is over, if there is one, the oldest first, and there are as many sweeps to come as
     attempts to be found.  So the next need not wait for what came of the last: one a cycle.
@@ -33,6 +34,7 @@ class Expiry(wiring.Component):
     -------
     insert, index, at: an attempt began: its set and its wire time
     timeout: ns
+    horizon_timeout: the one by which a sweep is due now, in the cycle in which it is done
     now: wire time of the last packet, ns
     flush: end all attempts now
     empty: there is no attempt to be found, nor one about to begin; what waits in the queue is forgotten
@@ -49,6 +51,7 @@ class Expiry(wiring.Component):
                 "index": In(exact_log2(sets)),
                 "at": In(64),
                 "timeout": In(64),
+                "horizon_timeout": Out(64),
                 "now": In(64),
                 "flush": In(1),
                 "empty": In(1),
@@ -75,6 +78,8 @@ class Expiry(wiring.Component):
         # What began at the horizon is over.  A register, with the time that it is of.
         now, horizon, ahead = Signal(64), Signal(65), Signal(65)
         m.d.sync += [now.eq(self.now), horizon.eq(self.now - self.timeout), ahead.eq(self.now + self.timeout)]
+        changed = Signal()  # a sweep under way may have found nothing over, under a time-out that is no more
+        m.d.sync += [self.horizon_timeout.eq(self.timeout), changed.eq(self.horizon_timeout != self.timeout)]
 
         def is_over(at):
             return ~horizon[64] & (at <= horizon[:64])
@@ -97,7 +102,7 @@ class Expiry(wiring.Component):
         scanning, scan, place = Signal(), Signal(), Signal(range(self._sets * self._ways))
         m.d.comb += [
             missed.eq(self.insert & ~queue.w_rdy),
-            scan.eq(missing & ~scanning & ~self.flush & is_over(missing_at)),
+            scan.eq(missing & ~scanning & ~self.flush & ~changed & is_over(missing_at)),
         ]
         with m.If(strays):
             m.d.sync += future.eq(1)
@@ -105,8 +110,10 @@ class Expiry(wiring.Component):
             m.d.sync += future.eq(0)
         with m.If(self.empty):
             m.d.sync += [missing.eq(0), more.eq(0)]
+        with m.Elif(changed):
+            m.d.sync += [missing.eq(1), more.eq(1), missing_at.eq(now)]
         with m.Elif(scan):
-            m.d.sync += [missing.eq(more | missed | future), more.eq(0), missing_at.eq(now)]
+            m.d.sync += [missing.eq(more | missed | future | strays), more.eq(0), missing_at.eq(now)]
         with m.Elif(missing & (missing_at > ahead)):
             m.d.sync += [missing_at.eq(now), future.eq(1)]
         with m.Elif(missed):

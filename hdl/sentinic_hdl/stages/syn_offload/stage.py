@@ -61,7 +61,8 @@ class SynOffload(wiring.Component):
 
     Takes a packet a cycle; one that a held SYN goes before takes two cycles of ``o``.  Sweeps of attempts that are over
     use cycles without a packet, as long as there is room for records; only with ``lossless``, or when all attempts are
-    to end, they take one in ``PATIENCE`` and one.  Switched off and empty, a packet passes in one cycle; else in seven.
+    to end, they take one in ``PATIENCE`` and one.  Where a SYN that goes on may be lost they are ``SWEEP_PACE`` cycles
+    apart, and wait for the bus.  Switched off and empty, a packet passes in one cycle; else in seven.
 
     In compact mode a SYN that nobody answered comes out as ``Kind.VOID``, too, and as a record.  One for which there is
     no room is counted, and told of by nothing.  With ``lossless`` it waits for room instead, and so does what comes
@@ -70,7 +71,7 @@ class SynOffload(wiring.Component):
     Members as in :class:`StageSignature`, and
 
     time: wire time, ns
-    behind: copies wait for the bus
+    behind: copies wait for the bus, almost as many as leave a SYN in vain without one
     lossless: time moves with packets only, and nothing may be lost
     quotes: what packets with ``quotes_tcp`` quote, in their order; they wait for it
     records: attempts that nobody answered, in compact mode
@@ -111,7 +112,7 @@ class SynOffload(wiring.Component):
             bank.status.eq(Cat(table.clearing, expiry.flushing, reporting)),
             bank.holding.eq(table.holding),
             table.secret.eq(Cat(getattr(bank, f"hash_key{n}") for n in range(SECRET_WORDS))[: secret_bits(sets)]),
-            table.timeout.eq(timeout),
+            table.timeout.eq(expiry.horizon_timeout),
             expiry.timeout.eq(timeout),
             expiry.insert.eq(table.inserted),
             expiry.index.eq(table.inserted_index),
@@ -165,15 +166,16 @@ class SynOffload(wiring.Component):
         with m.Else():
             m.d.sync += gap.eq(may_sweep & harmless)
 
-        # A SYN in vain has no copy while others wait for the bus.  So one goes on after another, while none waits.
+        # A SYN in vain has no copy while others wait for the bus.  So one goes on after another, while few wait.
         pace, patience = Signal(range(SWEEP_PACE)), Signal(range(BUS_PATIENCE + 1))
         losing = Signal()
         m.d.sync += losing.eq(~self.lossless & ~bank.control[1])
         m.d.comb += spacing.eq(losing & ((pace != 0) | (self.behind & (patience != BUS_PATIENCE))))
-        with m.If(sweeping):
-            m.d.sync += [pace.eq(SWEEP_PACE - 1), patience.eq(0)]
-        with m.Else():
-            m.d.sync += [pace.eq(Mux(pace == 0, 0, pace - 1)), patience.eq(patience + (patience != BUS_PATIENCE))]
+        m.d.sync += pace.eq(Mux(sweeping, SWEEP_PACE - 1, Mux(pace == 0, 0, pace - 1)))
+        with m.If(sweeping | ~expiry.due | ~self.behind):
+            m.d.sync += patience.eq(0)
+        with m.Elif(patience != BUS_PATIENCE):
+            m.d.sync += patience.eq(patience + 1)
 
         op = table.i
         m.d.comb += op_of(profile, self.i.p, self.quotes.p, op, enabled=enabled)

@@ -103,9 +103,8 @@ class Answers:
         meanwhile = nothing if ring is None else self.poll
         if self._statistics is not None:
             self._statistics.finish(meanwhile)
-        elif ring is not None:
-            let_in(ring.device, meanwhile)
-            quiet(ring.device, meanwhile, rings=[ring])
+        elif ring is not None and not (let_in(ring.device, meanwhile) and quiet(ring.device, meanwhile, rings=[ring])):
+            raise RingError("packets still wait for room in a ring: all rings that are on must be read")
         if ring is not None:
             end = ring.head()
             while ring.position < end and self.poll():

@@ -186,7 +186,8 @@ class ReportCollector:
     def watch(self, running: Mapping[int, Running]) -> None:
         """Rules whose reports may come from now on; those known before stay known.
 
-        Before each :meth:`take`, where rules change while another thread takes.
+        Where rules change while another thread takes, it is told of each in time as one of
+        :attr:`~sentinic.driver.statistics.Statistics.listeners`.
         """
         for number, item in list(running.items()):
             key = (number, item.generation)

@@ -99,6 +99,8 @@ class FoldedSynOffload(wiring.Component):
         old = Signal(kept)  # of the record that was looked at last
 
         timeout = Cat(bank.timeout_low, bank.timeout_high)
+        sweep_timeout = Signal(64)  # the one by which the sweep was due that was begun in the last cycle
+        m.d.sync += sweep_timeout.eq(expiry.horizon_timeout)
         idle = Signal()  # all packets pass
         resting = Signal()  # none is inside, nor a sweep
         m.d.comb += [
@@ -276,7 +278,7 @@ class FoldedSynOffload(wiring.Component):
             # The records of the set, one after another.
             with m.State("LOOK"):
                 m.d.comb += [places.load.eq(1), places.index.eq(set_index), scanning.eq(1)]
-                m.d.sync += [way.eq(1), op.horizon.eq(op.now - timeout)]
+                m.d.sync += [way.eq(1), op.horizon.eq(op.now - sweep_timeout)]
                 m.next = "SCAN"
             with m.State("SCAN"):
                 m.d.comb += scanning.eq(1)
