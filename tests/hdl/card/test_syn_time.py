@@ -49,6 +49,15 @@ class Card:
         self.ring.release(len(descriptors))
         self.device.forward()
 
+    def empty(self, most: int) -> None:
+        """Until no more than ``most`` are held."""
+        for _ in range(WALK_STEPS):
+            if self.offload.holding <= most:
+                return
+            self.device.transport.step(1000)
+            self.take()
+        raise AssertionError(f"{self.offload.holding} attempts are still held")
+
     def wait(self, *begins: int) -> None:
         """Until just the attempts that began at these times have expired."""
         due = {begin + number for begin in begins for number in range(SOME)}
@@ -149,3 +158,34 @@ def test_attempts_from_the_future_delay_nobody_and_are_over_when_it_has_come(car
     card.wait(future)
     told = attempts_of(card.device.snapshot(), card.device.profile)
     assert told["attempts"] == told["expired"] == 3 * SOME
+
+
+@pytest.mark.slow
+def test_what_a_walk_through_the_table_passed_under_another_time_out_is_found_again(card: Card) -> None:
+    """Attempts that the queue has no room for, and no walk but this one would find."""
+    listed = card.offload.shape.attempts // 4
+    first, last = [syn(number) for number in range(listed * 5 // 4)], [syn(60_000 + n) for n in range(listed // 4)]
+    card.offload.enable(timeout=5 * SECOND)
+    for frames, begin in ((first, BEGIN), (last, BEGIN + 4 * SECOND)):
+        for at in range(0, len(frames), 4096):
+            card.send(frames[at : at + 4096], begin + at)
+            card.take()
+    held = card.offload.holding
+    assert held > (len(first) + len(last)) * 9 // 10
+    card.other(BEGIN + 5 * SECOND + len(first))  # the first walk; the second a time-out later, for the last ones
+    look = 2 if card.device.profile.data_width == 512 else 32  # cycles, amply
+    end = card.device.transport.cycles + look * card.offload.shape.attempts
+    while card.device.transport.cycles < end:
+        card.device.transport.step(10_000)
+        card.take()
+    assert card.offload.holding <= len(last)
+    card.device.transport.send(FrameBatch.from_frames(others(1), timestamp=[BEGIN + 11 * SECOND]))
+    card.device.transport.step(200)
+    card.offload.enable(timeout=20 * SECOND)
+    card.take()
+    assert card.offload.holding > len(last) // 2
+    card.other(BEGIN + 30 * SECOND)
+    card.other(BEGIN + 51 * SECOND)
+    card.empty(0)
+    told = attempts_of(card.device.snapshot(), card.device.profile)
+    assert told["attempts"] == told["expired"] + told["evicted"] == len(first) + len(last)
