@@ -103,11 +103,14 @@ def test_off_again_the_card_is_as_one_on_which_it_never_was_on(profile: str, mod
         offload.finish()
         watched.read_all()
         assert offload.holding == 0
-        assert attempts_of(card.counters(), card.profile)["expired"] == held
+        attempts = attempts_of(card.counters(), card.profile)
+        assert attempts["expired"] == held
+        # Ports and addresses rise together here: under some secrets a few sets are full before others.
+        assert attempts["attempts"] == held + attempts["evicted"]
         watched.ring.disable()
         card.check_rest()
         found = told_of(card)
-        assert attempts_of(card.counters(), card.profile)["attempts"] == held
+        assert attempts_of(card.counters(), card.profile) == attempts
     assert found.cycles == expected.cycles
     assert found.latencies == expected.latencies
     assert [each.descriptor for each in found.seen] == [each.descriptor for each in expected.seen]
