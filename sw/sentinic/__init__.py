@@ -11,6 +11,8 @@
         ...
         descriptors, data = ring.poll()
 
+Whole programs: docs/reading-rings.md.
+
 The names below are loaded when they are first used, so that importing the package costs nothing.
 """
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from sentinic.driver.frames import FrameBatch
     from sentinic.driver.records import DESCRIPTOR_DTYPE
     from sentinic.driver.ring import Ring
+    from sentinic.driver.settling import settle
+    from sentinic.driver.tags import frame_bytes
     from sentinic.errors import SentinicError
 
 _HOMES = {
@@ -36,6 +40,8 @@ _HOMES = {
     "DESCRIPTOR_DTYPE": "sentinic.driver.records",
     "Ring": "sentinic.driver.ring",
     "SentinicError": "sentinic.errors",
+    "frame_bytes": "sentinic.driver.tags",
+    "settle": "sentinic.driver.settling",
 }
 
 __all__ = [
@@ -48,6 +54,8 @@ __all__ = [
     "DESCRIPTOR_DTYPE",
     "Ring",
     "SentinicError",
+    "frame_bytes",
+    "settle",
 ]
 
 

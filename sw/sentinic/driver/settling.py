@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from sentinic.driver.device import Device
 from sentinic.driver.ring import Ring
+from sentinic.errors import DeviceError
 
 #: Called again and again while something is waited for: takes from rings that nobody else reads meanwhile.
 Meanwhile = Callable[[], object]
@@ -77,6 +78,15 @@ def quiet(
         if full:
             time.sleep(FULL_SECONDS)
     return False
+
+
+def settle(device: Device, meanwhile: Meanwhile = nothing, *, rings: Iterable[Ring] | None = None) -> None:
+    """Wait until what was sent is through the card and in ``rings``, or all rings, but for what a stage holds.
+
+    ``meanwhile`` takes from the rings, unless another thread does.  Raises :class:`DeviceError` when nobody reads them.
+    """
+    if not (let_in(device, meanwhile) and quiet(device, meanwhile, rings=rings)):
+        raise DeviceError("packets still wait for room in a ring: all rings that are on must be read")
 
 
 def is_any_full(rings: Iterable[Ring]) -> bool:

@@ -19,6 +19,20 @@ def tag_end(descriptors: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return end
 
 
+def frame_bytes(descriptor: np.void, data: npt.NDArray[np.uint8]) -> bytes:
+    """The frame of one descriptor as it was on the wire, without the tag, as far as it was captured; a copy.
+
+    Empty when the descriptor has no slot.
+    """
+    length = int(descriptor["captured_length"])
+    if not length:
+        return b""
+    frame = int(descriptor["offset"]) + HEADROOM
+    begin = frame - 4 * int(status_bits(descriptor["status"], "tag_words"))
+    before = min(_ADDRESSES + 4 * int(status_bits(descriptor["status"], "vlan_count")), length)
+    return data[begin : begin + before].tobytes() + data[frame + before : frame + length].tobytes()
+
+
 def tlv_rows(descriptors: npt.NDArray[Any], data: npt.NDArray[np.uint8], tlv: Tlv) -> npt.NDArray[Any]:
     """A TLV of every packet, copied: a structured array with the members of ``tlv.record``.
 

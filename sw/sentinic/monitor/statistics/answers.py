@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from sentinic.driver.reports import are_reports as any_reports
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded
-from sentinic.driver.settling import let_in, nothing, quiet
+from sentinic.driver.settling import nothing, settle
 from sentinic.driver.statistics import Statistics, are_reports, read_reports
 from sentinic.errors import ConfigError, RingError
 from sentinic.monitor.statistics.counting import ReportCollector, SoftwareCounter
@@ -103,8 +103,8 @@ class Answers:
         meanwhile = nothing if ring is None else self.poll
         if self._statistics is not None:
             self._statistics.finish(meanwhile)
-        elif ring is not None and not (let_in(ring.device, meanwhile) and quiet(ring.device, meanwhile, rings=[ring])):
-            raise RingError("packets still wait for room in a ring: all rings that are on must be read")
+        elif ring is not None:
+            settle(ring.device, meanwhile, rings=[ring])
         if ring is not None:
             end = ring.head()
             while ring.position < end and self.poll():
