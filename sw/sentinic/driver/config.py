@@ -347,7 +347,7 @@ _RING_CHECKS: dict[str, _Check] = {
     "ports": _ports,
     "protocols": _members(Protocol),
     "verdicts": _members(Verdict),
-    "sample": _integer(0, (1 << _field("sample").width) - 1, "packets"),
+    "sample": _integer(1, (1 << _field("sample").width) - 1, "packets"),
     "snap_length": _integer(0, _reset("snap_length"), "bytes"),
     "spread_count": _integer(0, (1 << _field("spread", "count").width) - 1),
     "spread_index": _integer(0, (1 << _field("spread", "index").width) - 1),

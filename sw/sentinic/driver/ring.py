@@ -315,11 +315,14 @@ class Ring(RingReader):
         """Descriptors and slots of 64 bytes that surely fit now, when the card is idle.
 
         Margins, and what skipping to the ring's start may cost, are taken off; what is released but not yet
-        forwarded does not count.
+        forwarded does not count.  A faulted ring has room for all that it takes, which is nothing: so nobody waits for
+        its consumer, who never sees what lies behind the fault.
         """
+        slots = self._slot_mask + 1
+        if self.faulted:
+            return len(self.descriptors), slots
         head = self.head()
         tail, data_tail = self._forwarded
-        slots = self._slot_mask + 1
         used = self.slots_to(tail, head, data_tail)
         return (
             max(0, len(self.descriptors) - (head - tail) - RING_MARGIN_DESCRIPTORS),

@@ -89,7 +89,8 @@ def test_without_a_file_ring_0_takes_everything() -> None:
     [
         ("[[ring]]\nsnap_len = 3", ["[[ring]] 0", "unknown key 'snap_len'", "snap_length"]),
         ("[[ring]]\n[[ring]]\nsnap_length = 9601", ["[[ring]] 1: snap_length", "0..9600 bytes", "9601"]),
-        ("[[ring]]\nsample = true", ["sample must be an integer in 0..65535"]),
+        ("[[ring]]\nsample = true", ["sample must be an integer in 1..65535"]),
+        ("[[ring]]\nsample = 0", ["sample must be an integer in 1..65535", "not 0"]),
         ("[[ring]]\nports = [4]", ["ports: each must be an integer in 0..3, not 4"]),
         ("[[ring]]\nports = 1", ["ports must be a list"]),
         ('[[ring]]\nprotocols = ["TPC"]', ["each must be one of OTHER, ARP", "'TPC'"]),

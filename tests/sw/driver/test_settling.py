@@ -10,6 +10,8 @@ import sentinic
 from sentinic.capture import CaptureReader
 from sentinic.driver import settling
 from sentinic.driver.records import status_bits
+from sentinic.driver.ring import MIN_DATA_BYTES
+from sentinic_sim.native import MemoryOptions, NativeTransport
 
 DEMO = Path(__file__).parents[3] / "sim" / "demo" / "demo.pcapng"
 #: What its unread ring has no room for.
@@ -54,3 +56,34 @@ def test_a_ring_that_nobody_reads_ends_the_wait(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(sentinic.SentinicError, match="still wait for room in a ring"):
             sentinic.settle(device)
         assert device.snapshot()["delivered"] <= DESCRIPTORS
+
+
+@pytest.mark.parametrize("profile", ["wide", "board"])
+def test_nobody_waits_for_room_in_a_ring_that_faulted(profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The consumer stands before the descriptor that was not written; 300 frames of 9,000 bytes lie behind it, or would.
+    monkeypatch.setattr(settling, "STEPS", 500)
+    with sentinic.Device.open("native", profile) as device:
+        assert isinstance(device.transport, NativeTransport)
+        faulty = device.open_ring(0, descriptors=DESCRIPTORS, data_bytes=MIN_DATA_BYTES)
+        whole = device.open_ring(1)
+        for ring in (faulty, whole):
+            ring.enable()
+        device.set_pause(True)
+        device.enable()
+        at = faulty.registers.read("descriptor_base_low") | faulty.registers.read("descriptor_base_high") << 32
+        device.transport.configure(MemoryOptions(error_begin=at, error_end=at + 1, latency=300))
+        device.transport.send(sentinic.FrameBatch.from_frames([bytes(9000)] * 300))
+        seen = 0
+
+        def read() -> None:
+            nonlocal seen
+            for ring in (faulty, whole):
+                rows, _ = ring.poll()
+                ring.release(len(rows))
+                seen += len(rows)
+
+        sentinic.settle(device, read)
+        assert faulty.faulted
+        assert seen == 300
+        assert faulty.room() == (DESCRIPTORS, MIN_DATA_BYTES // 64)
+        sentinic.check_conservation(device.snapshot())
