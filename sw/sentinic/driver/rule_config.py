@@ -21,7 +21,7 @@ from sentinic.driver.rules import MAX_INTERVAL, Rule, encode_all
 from sentinic.errors import ConfigError
 
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
-_DURATION = re.compile(r"(-?\d+(?:\.\d+)?)\s*([a-z]+)")
+_DURATION = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)\s*([a-z]+)")
 _KEYS = ("name", "match", "group", "report_every", "threshold", "bidirectional", "cumulative")
 
 

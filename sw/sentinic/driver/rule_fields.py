@@ -35,7 +35,8 @@ class Name:
     """A field as rules name it.
 
     The ``width`` lowest bits of the card's ``field``; ``implies`` is what a packet that has it shows elsewhere;
-    ``groups`` what must tell groups apart beside it; ``address``: it takes prefix lengths.
+    ``groups`` what must tell groups apart beside it; ``address``: it takes prefix lengths; ``one_way``: it lies where
+    ports do, and is none.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Name:
     implies: Bits = member(default_factory=dict)
     groups: Mapping[str, int] = member(default_factory=dict)
     address: bool = False
+    one_way: bool = False
 
     @property
     def ones(self) -> int:
@@ -128,7 +130,7 @@ def _internet(*versions: int) -> _Parse:
                 raise ValueError(text)
             width = address.max_prefixlen
             mask = prefix_mask(width, width)
-            if rest.strip().isdecimal():
+            if rest.isascii() and rest.strip().isdecimal():
                 if int(rest) > width:
                     raise ConfigError(f"{where}: prefix length must be 0..{width} bits, not {rest.strip()}")
                 mask = prefix_mask(int(rest), width)
@@ -175,8 +177,8 @@ def _messages(version: int, number: int) -> tuple[Name, Name]:
     """Type and code, which lie where the ports do, and take one byte."""
     implied = _is(ip_proto=number, ip_version=_VERSIONS[version])
     return (
-        Name(f"icmpv{version}_type", "source_port", 8, _number, implied),
-        Name(f"icmpv{version}_code", "destination_port", 8, _number, implied),
+        Name(f"icmpv{version}_type", "source_port", 8, _number, implied, one_way=True),
+        Name(f"icmpv{version}_code", "destination_port", 8, _number, implied, one_way=True),
     )
 
 

@@ -30,8 +30,11 @@ def _limit(low: str, high: str) -> int:
 MAX_INTERVAL = _limit("interval_low", "interval_high")
 MAX_THRESHOLD_PACKETS = _limit("threshold_packets_low", "threshold_packets_high")
 MAX_THRESHOLD_BYTES = _limit("threshold_bytes_low", "threshold_bytes_high")
-#: EtherTypes that say which IP version follows; 0 for none.
-_ETHERTYPE_VERSIONS = {0x0800: 1, 0x86DD: 2, 0x0806: 0}
+#: EtherTypes that say which IP version follows.
+_ETHERTYPE_VERSIONS = {0x0800: 1, 0x86DD: 2}
+#: Those behind which either may follow: MPLS.  What is below 1536 is a length (IEEE 802.3).
+_ETHERTYPES_OF_ANY = (0x8847, 0x8848)
+_LEAST_ETHERTYPE = 0x600
 #: What IP packets alone show: all others have 0 there.
 _OF_IP = ("ip_proto", "ip_dscp", "is_fragment", "tcp_flags", "source_port", "destination_port")
 
@@ -97,6 +100,7 @@ def encode(rule: Rule, where: str = "") -> Encoded:
     origins: dict[str, str] = {}
     for key, value in rule.match.items():
         name = _known(key, f"{place}: match")
+        _check_direction(rule, name, f"{place}: match")
         found, mask, implied = name.parse(value, f"{place}: match: {key}")
         _want(wanted, origins, name, {**name.implies, **implied, name.field: (found, mask)}, place)
     fields: list[GroupField] = []
@@ -106,6 +110,7 @@ def encode(rule: Rule, where: str = "") -> Encoded:
         if any(part.name is other.name for other in fields):
             raise ConfigError(f"{place}: group: {part.name.name} must stand once, not twice")
         fields.append(part)
+        _check_direction(rule, part.name, f"{place}: group")
         _want(wanted, origins, part.name, part.name.implies, place)
         group[part.name.field] = group.get(part.name.field, 0) | part.mask
         for other, ones in part.name.groups.items():
@@ -160,12 +165,20 @@ def _want(wanted: _Bits, origins: dict[str, str], name: Name, bits: Bits, place:
         origins.setdefault(place_name, name.name)
 
 
+def _check_direction(rule: Rule, name: Name, where: str) -> None:
+    if rule.bidirectional and name.one_way:
+        raise ConfigError(
+            f"{where}: a bidirectional rule must not name {name.name}: it is no port, and has no other end to be "
+            "turned round with"
+        )
+
+
 def _check_ethertype(wanted: _Bits, origins: dict[str, str], place: str) -> None:
     kind, kind_mask = wanted.get("eth_type", (0, 0))
     version, version_mask = wanted.get("ip_version", (0, 0))
-    follows = _ETHERTYPE_VERSIONS.get(kind)
-    if follows is None or kind_mask != 0xFFFF:
+    if kind_mask != 0xFFFF or kind < _LEAST_ETHERTYPE or kind in _ETHERTYPES_OF_ANY:
         return
+    follows = _ETHERTYPE_VERSIONS.get(kind, 0)
     if version_mask and version != follows:
         raise ConfigError(
             f"{place}: eth_type contradicts {origins['ip_version']}: behind {kind:#06x} comes no IPv{2 + 2 * version}"
@@ -184,7 +197,7 @@ def _group_field(item: object, where: str) -> GroupField:
         return GroupField(name, None)
     if not name.address:
         raise ConfigError(f"{where}: {name.name} takes no prefix length, only addresses do, not {item!r}")
-    if not length.strip().isdecimal() or not 0 < int(length) <= name.width:
+    if not (length.isascii() and length.strip().isdecimal()) or not 0 < int(length) <= name.width:
         raise ConfigError(f"{where}: prefix length of {name.name} must be 1..{name.width} bits, not {length.strip()!r}")
     return GroupField(name, int(length))
 

@@ -106,10 +106,13 @@ class SynOffload:
         for word in range(SYN_OFFLOAD_KEY_WORDS):
             self._registers.write(f"hash_key{word}", key >> 32 * word & 0xFFFF_FFFF)
 
-    def enable(self, timeout: int = DEFAULT_TIMEOUT, mode: Mode = Mode.SYN) -> None:
+    def enable(
+        self, timeout: int = DEFAULT_TIMEOUT, mode: Mode = Mode.SYN, meanwhile: Meanwhile = nothing
+    ) -> None:
         """Hold SYNs from the next packet on, ``timeout`` ns of wire time at most.
 
         In :attr:`Mode.COMPACT` some ring must be there for records (:meth:`to_ring`), else they are only counted.
+        What a :meth:`finish` that nobody read for left on its way goes first: ``meanwhile`` takes from the rings then.
         Raises :class:`ConfigError` when ``timeout`` is not 1..2^64 - 1 ns.
         """
         if not isinstance(timeout, SupportsIndex) or not 1 <= index(timeout) < 1 << 64:
@@ -117,6 +120,7 @@ class SynOffload:
         if not isinstance(mode, Mode):
             raise ConfigError(f"mode of SYN offload must be Mode.SYN or Mode.COMPACT, not {mode!r}")
         timeout = index(timeout)
+        self._wait("flushing", meanwhile)  # new SYNs would be taken for old ones, and given back at once
         self._registers.write("timeout_high", 0xFFFF_FFFF)  # while half of it is written, nothing is over
         self._registers.write("timeout_low", timeout & 0xFFFF_FFFF)
         self._registers.write("timeout_high", timeout >> 32)

@@ -9,7 +9,7 @@ import pytest
 from sentinic.driver.device import Device, check_conservation
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import MIN_DATA_BYTES, MIN_DESCRIPTORS, Ring
-from sentinic.driver.syn_offload import Mode, SynOffload, are_records, are_regenerated, read_records
+from sentinic.driver.syn_offload import Mode, SynOffload, are_records, are_regenerated, attempts_of, read_records
 from sentinic.errors import DeviceError
 
 BEGIN, TIMEOUT = 1_700_000_000 * 10**9, 5 * 10**9
@@ -176,3 +176,32 @@ def test_finishing_while_nobody_reads_is_an_error_and_loses_nothing(
     read_all(device, [ring], lambda number, found, data: stamps.extend(found["timestamp"].tolist()))
     assert sorted(stamps) == [BEGIN + number for number in range(SYNS)]
     check_conservation(device.snapshot())
+
+
+def test_after_a_finish_that_nobody_read_for_new_attempts_wait_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentinic.driver.syn_offload._WAIT_STEPS", 50)
+    ring, offload = small_ring(device), SynOffload(device)
+    offload.enable(timeout=TIMEOUT)
+    send(device, [syn(number) for number in range(SYNS)])
+    settle(device)
+    with pytest.raises(DeviceError, match="still flushing"):
+        offload.finish()
+    stamps: list[int] = []
+
+    def read() -> None:
+        found, _ = ring.poll(10)
+        stamps.extend(found["timestamp"].tolist())
+        ring.release(len(found))
+
+    offload.enable(timeout=TIMEOUT, meanwhile=read)
+    assert not offload.holding
+    send(device, [syn(SYNS + number) for number in range(SYNS // 2)], BEGIN + SYNS)
+    read_all(device, [ring], lambda number, found, data: stamps.extend(found["timestamp"].tolist()))
+    counters = device.snapshot()
+    ended = attempts_of(counters, device.profile)
+    assert ended["expired"] <= SYNS
+    assert offload.holding == 3 * SYNS // 2 - ended["expired"] - ended["evicted"] > 0
+    assert len(stamps) == ended["expired"] + ended["evicted"]
+    check_conservation(counters)

@@ -100,6 +100,12 @@ def test_words_are_the_lowest_first() -> None:
         (Rule("r", {"eth_type": 0x0806}, ["udp_dst"]), ["eth_type contradicts udp_dst"]),
         (Rule("r", {"ip_dscp": 46, "eth_type": "0x0806"}), ["eth_type contradicts ip_dscp"]),
         (Rule("r", {"is_fragment": True, "eth_type": 0x0806}), ["eth_type contradicts is_fragment"]),
+        (Rule("r", {"eth_type": 0x88CC, "tcp_dst": 80}), ["eth_type contradicts", "0x88cc"]),
+        (Rule("r", {"eth_type": 0x8864}, ["ipv6_src/64"]), ["eth_type contradicts ipv6_src", "no IPv6"]),
+        (Rule("r", {"icmpv4_type": 8}, bidirectional=True), ["match", "bidirectional", "icmpv4_type", "no port"]),
+        (Rule("r", {}, ["icmpv6_code"], bidirectional=True), ["group", "bidirectional", "icmpv6_code"]),
+        (Rule("r", {}, ["ipv4_src/\u0662\u0664"]), ["ipv4_src", "1..32 bits"]),
+        (Rule("r", {"ipv4_src": "10.0.0.0/\u0668"}), ["ipv4_src", "IPv4 address"]),
         (Rule("r", {"ip_version": [4]}), ["ip_version", "4 or 6", "[4]"]),  # type: ignore[dict-item]
         (Rule("r", {"ip_version": 4.0}), ["ip_version", "4 or 6", "4.0"]),  # type: ignore[dict-item]
         (Rule("r", {"ip_proto": "1_0"}), ["ip_proto", "number", "1_0"]),
