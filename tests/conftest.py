@@ -2,9 +2,9 @@
 
 import os
 import random
+import secrets
 import signal
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -27,8 +27,7 @@ def seeded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """A card's secrets, and what draws from the global generator (scapy's volatile fields), as the seed has it."""
     source = f"{SEED} {request.node.nodeid}"
     random.seed(source)
-    drawn = random.Random(source)
-    monkeypatch.setattr("sentinic.driver.secret.secrets", SimpleNamespace(randbits=drawn.getrandbits))
+    monkeypatch.setattr(secrets, "randbits", random.Random(source).getrandbits)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ ended early (capture, card or disk), what was delivered until then is on disk; 1
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 EXIT_CONSERVATION = 1
 EXIT_USAGE = 2
@@ -65,6 +66,9 @@ class _Version(str):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (usage errors leave by :class:`SystemExit`)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal does not have
     parser = build_parser()
     options = parser.parse_args(arguments)
     from sentinic.errors import ConservationError, SentinicError

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,14 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
+    from rich.table import Table
 
-_FILE = "stats.jsonl"
+_FILE, _SUMMARY = "stats.jsonl", "summary.json"
 _REFRESH_SECONDS = 0.25
+#: Of the file's beginning, what tells it from another.
+_HEAD_BYTES = 512
+#: Where the output is no terminal: as wide as the table wants to be.
+_ANY_WIDTH = 10_000
 
 _DESCRIPTION = """\
 Show what the rules of [[statistics]] count: of each rule the largest groups of its newest interval. On a terminal the
-table follows a run that is under way, until Ctrl-C; otherwise it is printed once."""
+table follows a run that is under way, or is about to begin, until Ctrl-C; otherwise it is printed once."""
 
 
 def add_commands(commands: Any) -> None:
@@ -48,37 +54,57 @@ class Newest:
 
 
 class Follower:
-    """Reads whole lines of a file that grows; begins anew when it has become shorter."""
+    """Reads whole lines of a file that grows; begins anew when it is another, or has become shorter."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._at = 0
-        self._number = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._at = self._number = self._inode = 0
+        self._head = b""
         self.rules: dict[str, Newest] = {}
 
-    def read(self) -> None:
-        """Take what is new.  Raises :class:`ConfigError` when the file cannot be read, or is another."""
+    def read(self, *, awaited: bool = False) -> None:
+        """Take what is new.
+
+        ``awaited``: the file need not be there yet.  Raises :class:`ConfigError` when it cannot be read, or is no
+        file of statistics.
+        """
         from sentinic.errors import ConfigError
 
         try:
             with self._path.open("rb") as file:
-                if file.seek(0, 2) < self._at:
-                    self._at = self._number = 0
-                    self.rules.clear()
+                status = os.fstat(file.fileno())
+                if (status.st_ino, file.read(len(self._head))) != (
+                    self._inode,
+                    self._head,
+                ) or status.st_size < self._at:
+                    self._begin()
+                    self._inode = status.st_ino
                 file.seek(self._at)
                 for line in _whole_lines(file):
+                    self._head += line[: _HEAD_BYTES - len(self._head)]
                     self._at += len(line)
                     self._number += 1
                     self._take(json.loads(line))
+        except FileNotFoundError as error:
+            if not awaited:
+                raise ConfigError(f"{self._path}: cannot be read: {error.strerror}") from error
+            self._begin()
         except OSError as error:
             raise ConfigError(f"{self._path}: cannot be read: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(f"{self._path}: line {self._number} is not one of statistics") from error
 
     def _take(self, line: dict[str, Any]) -> None:
-        for name in ("group", "packets", "bytes", "history"):
-            line[name]
+        kinds = {"rule": str, "group": dict, "packets": int, "bytes": int, "history": str, "originator": str}
+        for name, kind in kinds.items():
+            if not isinstance(line.get(name, "") if name == "originator" else line[name], kind):
+                raise TypeError(name)
         interval = line["interval"]
+        if not isinstance(interval, int | float | None):
+            raise TypeError("interval")
         newest = self.rules.get(line["rule"])
         if newest is None:
             newest = self.rules[line["rule"]] = Newest(interval)
@@ -88,6 +114,14 @@ class Follower:
             newest.groups.clear()
         if interval == newest.interval:
             newest.groups.append(line)
+
+    def silent(self) -> list[str]:
+        """Rules that counted nothing, as the summary of a run that has ended tells."""
+        try:
+            rules = json.loads((self._path.parent / _SUMMARY).read_bytes())["statistics"]["rules"]
+            return [str(rule["name"]) for rule in rules if rule["name"] not in self.rules]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return []  # there is none, yet or at all
 
 
 def _whole_lines(file: Any) -> Iterator[bytes]:
@@ -100,46 +134,59 @@ def _whole_lines(file: Any) -> Iterator[bytes]:
 def _stats(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sentinic.errors import ConfigError
+    from sentinic.errors import ConfigError, OutputError
 
     if options.top < 1:
         raise ConfigError(f"--top must be at least 1 group, not {options.top}")
-    follower = Follower(options.path / _FILE if options.path.is_dir() else options.path)
-    follower.read()
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    if options.once or not sys.stdout.isatty():
-        for wanted in options.rule or ():
-            if wanted not in follower.rules:
-                known = ", ".join(follower.rules) or "none"
-                raise ConfigError(f"--rule must be one of the run's rules ({known}), not {wanted!r}")
-        console.print(_tables(follower, options))
+    if sys.stdout is None:
         return 0
-    return _follow(follower, options, console)
+    follows = sys.stdout.isatty() and not options.once
+    is_file = options.path.is_file() or options.path.name == _FILE
+    follower = Follower(options.path if is_file else options.path / _FILE)
+    follower.read(awaited=follows)
+    console = Console(width=None if sys.stdout.isatty() else _ANY_WIDTH, highlight=False)
+    if follows:
+        return _follow(follower, options, console)
+    known = [*follower.rules, *follower.silent()]
+    for wanted in options.rule or ():
+        if wanted not in known:
+            raise ConfigError(f"--rule must be one of the run's rules ({', '.join(known) or 'none'}), not {wanted!r}")
+    try:
+        console.print(_tables(follower, options, console))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again
+        raise OutputError(f"standard output: cannot be written: {error.strerror}") from error
+    return 0
 
 
-def _follow(follower: Follower, options: argparse.Namespace, console: Any) -> int:
+def _follow(follower: Follower, options: argparse.Namespace, console: "Console") -> int:
     from rich.live import Live
 
     try:
-        with Live(_tables(follower, options), console=console, auto_refresh=False, screen=False) as live:
+        with Live(_tables(follower, options, console), console=console, auto_refresh=False, screen=False) as live:
             while True:
                 time.sleep(_REFRESH_SECONDS)
-                follower.read()
-                live.update(_tables(follower, options), refresh=True)
+                follower.read(awaited=True)
+                live.update(_tables(follower, options, console), refresh=True)
     except KeyboardInterrupt:
         return 0
 
 
-def _tables(follower: Follower, options: argparse.Namespace) -> "RenderableType":
+def _tables(follower: Follower, options: argparse.Namespace, console: "Console") -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    tables = [
-        _table(name, newest, options)
+    parts = [
+        _table(name, newest, options, console)
         for name, newest in follower.rules.items()
         if not options.rule or name in options.rule
     ]
-    return Group(*tables) if tables else Text("nothing counted yet")
+    silent = [name for name in follower.silent() if not options.rule or name in options.rule]
+    parts += [Text(f"{name}: counted nothing") for name in silent]
+    of = f" by {', '.join(options.rule)}" if options.rule else ""
+    return Group(*parts) if parts else Text(f"nothing counted yet{of}")
 
 
 def _moment(seconds: float) -> str:
@@ -150,25 +197,62 @@ def _moment(seconds: float) -> str:
         return f"{seconds} s"
 
 
-def _table(name: str, newest: Newest, options: argparse.Namespace) -> "RenderableType":
+def _table(name: str, newest: Newest, options: argparse.Namespace, console: "Console") -> "RenderableType":
+    """A column for each of the group's fields, or, where that is too wide, one for all, a line a field."""
+    from rich.console import Group
+    from rich.measure import Measurement
+    from rich.text import Text
+
+    rows = sorted(newest.groups, key=lambda line: -line[options.by])[: options.top]
+    when = f", interval of {_moment(newest.interval)}" if newest.interval is not None else ""
+    title = Text(f"{name}{when}: {len(newest.groups):,} group{'' if len(newest.groups) == 1 else 's'}", "italic")
+    wide = _columns(rows)
+    if Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), wide).maximum <= console.width:
+        wide.expand = console.is_terminal
+        return Group(title, wide)
+    return Group(title, _stacked(rows))
+
+
+def _columns(rows: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    when = f", interval of {_moment(newest.interval)}" if newest.interval is not None else ""
-    groups = f"{len(newest.groups):,} group{'' if len(newest.groups) == 1 else 's'}"
-    table = Table(title=Text(f"{name}{when}: {groups}"), title_justify="left", expand=True)
-    rows = sorted(newest.groups, key=lambda line: -line[options.by])[: options.top]
+    table = Table()
     fields = list(rows[0]["group"]) if rows else []
-    for column in fields:
-        table.add_column(column, overflow="fold")
-    table.add_column("packets", justify="right")
-    table.add_column("bytes", justify="right")
-    table.add_column("history")
     both_ways = any("originator" in line for line in rows)
+    for column in fields:
+        table.add_column(column)
+    _add_counts(table)
     if both_ways:
         table.add_column("originator")
     for line in rows:
         values = [str(line["group"].get(column, "")) for column in fields]
-        values += [f"{line['packets']:,}", f"{line['bytes']:,}", line["history"]]
+        values += _counts(line)
         table.add_row(*map(Text, (*values, line.get("originator", "")) if both_ways else values))
     return table
+
+
+def _stacked(rows: list[dict[str, Any]]) -> "Table":
+    from rich.box import HORIZONTALS
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=HORIZONTALS, show_lines=True, pad_edge=False, collapse_padding=True)
+    table.add_column("group", overflow="fold", min_width=10)
+    _add_counts(table)
+    for line in rows:
+        group = dict(line["group"])
+        if "originator" in line:
+            group["originator"] = line["originator"]
+        table.add_row(*map(Text, ("\n".join(f"{field} {value}" for field, value in group.items()), *_counts(line))))
+    return table
+
+
+def _add_counts(table: "Table") -> None:
+    table.add_column("packets", justify="right", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("history", no_wrap=True)
+
+
+def _counts(line: dict[str, Any]) -> list[str]:
+    return [f"{line['packets']:,}", f"{line['bytes']:,}", line["history"]]

@@ -106,9 +106,7 @@ class SynOffload:
         for word in range(SYN_OFFLOAD_KEY_WORDS):
             self._registers.write(f"hash_key{word}", key >> 32 * word & 0xFFFF_FFFF)
 
-    def enable(
-        self, timeout: int = DEFAULT_TIMEOUT, mode: Mode = Mode.SYN, meanwhile: Meanwhile = nothing
-    ) -> None:
+    def enable(self, timeout: int = DEFAULT_TIMEOUT, mode: Mode = Mode.SYN, meanwhile: Meanwhile = nothing) -> None:
         """Hold SYNs from the next packet on, ``timeout`` ns of wire time at most.
 
         In :attr:`Mode.COMPACT` some ring must be there for records (:meth:`to_ring`), else they are only counted.

@@ -10,14 +10,14 @@ group are one, unless the capture's time runs backwards: then they add up.
 
 import heapq
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sentinic.abi.verdicts import Protocol, Verdict
 from sentinic.driver.device import Device
+from sentinic.driver.filters import check_bytes, lacks
 from sentinic.driver.reports import are_reports as any_reports
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded, Rule, encode_all
@@ -61,24 +61,18 @@ class StatisticsOutput:
         """Sets the card's rules, and opens a ring for their reports unless the config uses all.
 
         ``path`` of ``stats.jsonl``; ``None`` writes none.  ``syn_offload``: the card is to hold SYNs.  Raises
-        :class:`ConfigError` when rules are to be counted in software and ring 0 delivers no bytes of packets.
+        :class:`ConfigError` when rules are to be counted in software and ring 0 delivers no bytes of packets, or when
+        no ring does that reports could come by.
         """
         encoded = encode_all(rules, where)
         self._stage, reason = _stage_of(device)
         on_card = rules[: self._stage.shape.rules] if self._stage is not None else ()
         self._software = encoded[len(on_card) :]
-        if self._software and not device.rings[0].snap_length:
-            raise ConfigError(
-                f"{where}: [[ring]] 0: snap_length must be at least 1 for statistics counted in software ({reason}), "
-                "not 0 (descriptors only)"
-            )
-        if self._software and device.rings[0].registers.read("extras", "bare_plain"):
-            raise ConfigError(
-                f"{where}: [[ring]] 0: bare_plain must be false for statistics counted in software ({reason})"
-            )
+        if self._software:
+            check_bytes(device.rings[0], f"{where}: [[ring]] 0", f"statistics counted in software ({reason})")
         self.notes = _notes(len(on_card), len(self._software), reason)
-        if self._software and (lacks := _lacks(device, syn_offload)):
-            self.notes.append(f"statistics: software counts less than the card would, as ring 0 has {', '.join(lacks)}")
+        if self._software and (less := lacks(device.rings[0], syn_offload=syn_offload)):
+            self.notes.append(f"statistics: software counts less than the card would, as ring 0 has {', '.join(less)}")
         self._encoded = encoded
         self._file = None if path is None else LineFile(path)
         self._crossed: dict[str, int] = {rule.name: 0 for rule in rules}
@@ -89,11 +83,34 @@ class StatisticsOutput:
         self._running: Mapping[int, Running] = {}
         self._lines = 0
         self.ring: Ring | None = None
+        #: The ring of the config that reports come by, where none was free for them.
+        self._shared = -1
+        self._reports_lost = 0
         if self._stage is not None and on_card:
             self.ring = _report_ring(device)
+            if self.ring is None:
+                self._share(device, on_card, where)
             self._stage.replace(on_card)
             self._running = dict(self._stage.running)
             self._collector.watch(self._running)
+
+    def _share(self, device: Device, on_card: Sequence[Rule], where: str) -> None:
+        """Have reports come by the first ring that gets bytes, beside its packets."""
+        having = [ring for ring in device.rings.values() if ring.snap_length]
+        if not having:
+            raise ConfigError(
+                f"{where}: all {len(device.rings)} [[ring]] tables have snap_length 0 (descriptors only): reports of "
+                "statistics need one with bytes, or one less [[ring]]"
+            )
+        ring = having[0]
+        self._shared = ring.number
+        ring.registers.write("extras", 1, "reports")
+        less = lacks(ring, syn_offload=False)
+        if less and any(rule.threshold_packets or rule.threshold_bytes for rule in on_card):
+            self.notes.append(
+                "statistics: of packets that cross thresholds only those are counted that ring "
+                f"{ring.number} takes, which has {', '.join(less)}: leave a ring free to count all"
+            )
 
     def split(self, ring: int, descriptors: Descriptors, data: Bytes) -> Descriptors:
         """Take what is for statistics out of polled descriptors; what is left for the other outputs."""
@@ -102,7 +119,7 @@ class StatisticsOutput:
         if reports.any():
             self._collector.take(read_reports(descriptors[reports], data))
             descriptors = descriptors[~reports]
-        if mine or (self.ring is None and self._running and not ring):
+        if mine or ring == self._shared:
             for encoded, crossings in read_card_crossings(self._running, descriptors[have_crossing(descriptors)], data):
                 self._cross(encoded, crossings)
         if not mine and self._software and not ring:
@@ -119,6 +136,7 @@ class StatisticsOutput:
         """Have the card report all that it has counted.  ``meanwhile`` waits for room in rings, which others read."""
         if self._stage is not None:
             self._stage.finish(meanwhile)
+            self._reports_lost = self._stage.reports_lost
 
     def finish(self) -> None:
         """No more comes: write what is left, and close."""
@@ -151,7 +169,8 @@ class StatisticsOutput:
                     "largest": [line for _, _, line in largest],
                 }
             )
-        return {"rules": rules, "reports": self._collector.reports, "reports_lost": self._collector.lost}
+        lost = max(self._collector.lost, self._reports_lost)
+        return {"rules": rules, "reports": self._collector.reports, "reports_lost": lost}
 
     def _cross(self, encoded: Encoded, crossings: Crossings) -> None:
         self._crossed[encoded.rule.name] += len(crossings.timestamp)
@@ -194,28 +213,10 @@ def _notes(on_card: int, in_software: int, reason: str) -> list[str]:
     return found
 
 
-def _lacks(device: Device, syn_offload: bool) -> list[str]:
-    """What keeps packets that the card counts from ring 0, by the keys of its config."""
-    registers = device.rings[0].registers
-    found = []
-    for key, numbers in (("ports", range(device.capabilities.ports)), ("protocols", Protocol), ("verdicts", Verdict)):
-        every = sum(1 << number for number in numbers)
-        if registers.read(f"filter_{key}") & every != every:
-            found.append(key)
-    if registers.read("sample") > 1:
-        found.append("sample")
-    if registers.read("spread", "count") > 1:
-        found.append("spread_count")
-    if syn_offload and not registers.read("extras", "raw_syns"):
-        found.append("no raw_syns")
-    return found
-
-
 def _report_ring(device: Device) -> Ring | None:
-    """A ring that holds nothing but reports, and packets that cross thresholds; else they come by ring 0."""
+    """A ring that holds nothing but reports, and packets that cross thresholds, if one is free."""
     number = len(device.rings)
     if number >= device.capabilities.rings:
-        device.rings[0].registers.write("extras", 1, "reports")
         return None
     ring = device.open_ring(number, descriptors=_DESCRIPTORS, data_bytes=_DATA_BYTES)
     ring.registers.write("filter_ports", 0)

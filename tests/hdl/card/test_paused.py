@@ -173,7 +173,7 @@ def test_finishing_while_nobody_reads_is_an_error_and_loses_nothing(
     with pytest.raises(DeviceError, match=r"SYN offload: .* are (the rings|packets) read\?"):
         offload.finish()
     stamps: list[int] = []
-    while not stamps or offload.holding:  # the walk through the table goes on
+    for _ in range(50):  # the walk through the table goes on
         read_all(device, [ring], lambda number, found, data: stamps.extend(found["timestamp"].tolist()))
     assert sorted(stamps) == [BEGIN + number for number in range(SYNS)]
     check_conservation(device.snapshot())

@@ -32,6 +32,7 @@ cumulative = true
 report_every = "100ms"
 """
 COUNT = 300
+DEMO, DEMO_FRAMES = Path(__file__).parents[3] / "sim" / "demo" / "demo.pcapng", 1008
 
 
 @pytest.fixture
@@ -179,6 +180,22 @@ def test_reports_come_by_ring_0_when_all_rings_are_taken(capture: Path, tmp_path
     assert sum(line["packets"] for line in lines(out) if line["rule"] == "ports") == COUNT
     assert len((out / "packets.jsonl").read_text().splitlines()) == COUNT
     assert len(json.loads((out / "summary.json").read_text())["rings"]) == 4
+
+
+@pytest.mark.slow  # builds the model
+@pytest.mark.parametrize("profile", ["wide", "board"])
+def test_reports_come_by_a_ring_with_bytes(profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = '[[statistics]]\nname = "all"\nthreshold = { packets = 3 }\n'
+    config, out = tmp_path / "rings.toml", tmp_path / "out"
+    arguments = ("run", DEMO, "--out", out, "--config", config, "--profile", profile, "--write", "stats,summary")
+    config.write_text("[[ring]]\nsnap_length = 0\n" * 2 + '[[ring]]\nprotocols = ["UDP"]\n[[ring]]\n' + rule)
+    assert main([*map(str, arguments)]) == 0
+    assert [line["packets"] for line in lines(out)] == [DEMO_FRAMES]
+    told = "of packets that cross thresholds only those are counted that ring 2 takes, which has protocols"
+    assert told in capsys.readouterr().err
+    config.write_text("[[ring]]\nsnap_length = 0\n" * 4 + rule)
+    assert main([*map(str, arguments)]) == 2
+    assert "all 4 [[ring]] tables have snap_length 0" in capsys.readouterr().err
 
 
 def test_without_rules_there_is_no_file_and_nothing_about_them(capture: Path, tmp_path: Path) -> None:

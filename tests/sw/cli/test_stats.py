@@ -81,6 +81,20 @@ def test_a_file_that_grows_is_read_on_and_one_that_begins_anew_is_read_anew(tmp_
         (json.dumps(LINES[0]) + "\nnonsense\n", [], "line 2 is not one of statistics"),
         (json.dumps(LINES[0]) + "\n", ["--rule", "mail"], "--rule must be one of the run's rules (web), not 'mail'"),
         ("", ["--top", "0"], "--top must be at least 1 group, not 0"),
+        *(
+            (json.dumps(LINES[0] | wrong) + "\n", [], "line 1 is not one of statistics")
+            for wrong in (
+                {"group": None},
+                {"group": [1]},
+                {"packets": None},
+                {"bytes": "7"},
+                {"history": 7},
+                {"rule": {}},
+                {"interval": "now"},
+                {"originator": 1},
+            )
+        ),
+        ("[" * 100_000 + "\n", [], "line 1 is not one of statistics"),
     ],
 )
 def test_what_cannot_be_shown_is_said_in_a_sentence(
@@ -91,6 +105,106 @@ def test_what_cannot_be_shown_is_said_in_a_sentence(
         path.write_text(content)
     assert main(["stats", str(path), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_of_another_run_is_read_anew_though_it_is_longer(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    write(path, LINES[:1])
+    follower = Follower(path)
+    follower.read()
+    other = [line("other", None, port, 1, 1) for port in range(9)]
+    path.write_text("")  # the same file
+    write(path, other)
+    follower.read()
+    assert {name: item.lines for name, item in follower.rules.items()} == {"other": 9}
+    path.rename(tmp_path / "old")
+    follower.read(awaited=True)
+    assert not follower.rules
+    write(path, LINES)
+    follower.read(awaited=True)
+    assert {name: item.lines for name, item in follower.rules.items()} == {"web": 3, "all": 1}
+
+
+def test_a_rule_that_counted_nothing_is_one_of_the_runs_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "stats.jsonl", LINES[:1])
+    rules = [{"name": "web"}, {"name": "never"}]
+    (tmp_path / "summary.json").write_text(json.dumps({"statistics": {"rules": rules}}))
+    assert main(["stats", str(tmp_path)]) == 0
+    assert "never: counted nothing" in capsys.readouterr().out
+    assert main(["stats", str(tmp_path), "--rule", "never"]) == 0
+    assert capsys.readouterr().out == "never: counted nothing\n"
+    assert main(["stats", str(tmp_path), "--rule", "nope"]) == 2
+    assert "one of the run's rules (web, never), not 'nope'" in capsys.readouterr().err
+
+
+LONG = {"source": "2001:db8:1234:5678:9abc:def0:1234:5678", "destination": "2001:db8::1", "source_port": 12345}
+
+
+@pytest.mark.parametrize("columns", [50, 80, 120, 200])
+def test_no_number_is_cut_on_a_narrow_terminal(columns: int, tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    write(path, [line("conns", None, 1, 12_345_678, 12_345_678_901) | {"group": LONG, "history": "ShADadFf"}])
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
+    command = [sys.executable, "-m", "sentinic", "stats", str(path), "--once"]
+    process = subprocess.Popen(command, stdout=slave, env=environment)
+    os.close(slave)
+    seen = b""
+    try:
+        while part := os.read(master, 65536):
+            seen += part
+    except OSError:
+        pass
+    os.close(master)
+    assert process.wait(60) == 0
+    for wanted in (b"12,345,678", b"12,345,678,901", b"ShADadFf"):
+        assert wanted in seen, seen
+
+
+def test_a_run_that_has_not_begun_is_waited_for_on_a_terminal(tmp_path: Path, interruptible: None) -> None:
+    out = tmp_path / "out"
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "sentinic", "stats", str(out)]
+    process = subprocess.Popen(command, stdout=slave, stderr=subprocess.PIPE, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    seen = b""
+    try:
+        for wanted in (b"nothing counted yet", b"8080"):
+            deadline = time.monotonic() + 60
+            while wanted not in seen and time.monotonic() < deadline:
+                seen += os.read(master, 65536)
+            assert wanted in seen
+            out.mkdir(exist_ok=True)
+            write(out / "stats.jsonl", LINES)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "message"),
+    [(">/dev/full", 2, "standard output: cannot be written: No space left on device"), (">&-", 0, "")],
+)
+def test_an_output_that_takes_nothing_is_no_traceback(
+    redirection: str, code: int, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "stats.jsonl", LINES)
+    command = f'"{sys.executable}" -m sentinic stats "{tmp_path}" {redirection}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stderr == (f"sentinic: {message}\n" if message else "")
+
+
+def test_a_name_in_letters_that_the_terminal_lacks_is_shown_all_the_same(tmp_path: Path) -> None:
+    write(tmp_path / "stats.jsonl", [line("\u2603", None, 80, 5, 500)])
+    command = [sys.executable, "-m", "sentinic", "stats", str(tmp_path)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u2603: 1 group" in done.stdout
 
 
 def test_what_a_run_wrote_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import dpkt
 import pytest
 
+from sentinic.abi.verdicts import Protocol
 from sentinic.driver.device import Device
 from sentinic.driver.frames import FrameBatch
 from sentinic.driver.ring import MIN_DATA_BYTES, MIN_DESCRIPTORS, Ring
+from sentinic.driver.settling import settle
 from sentinic.driver.statistics import Statistics
-from sentinic.errors import RingError
+from sentinic.driver.syn_offload import SynOffload
+from sentinic.errors import ConfigError, RingError
 from sentinic.monitor.statistics import tasks
 from sentinic.monitor.statistics.answers import Answers
 from sentinic.monitor.statistics.tasks import Distinct, Task, make_plan
@@ -39,9 +42,9 @@ def scan() -> list[bytes]:
     return frames
 
 
-def sources(count: int) -> FrameBatch:
+def sources(count: int, now: int = NOW) -> FrameBatch:
     frames = [segment(0x0A000000 + number, 0x0A800001, 5000, 80, dpkt.tcp.TH_ACK) for number in range(count)]
-    return FrameBatch.from_frames(frames, timestamp=[NOW * 10**9] * count)
+    return FrameBatch.from_frames(frames, timestamp=[now * 10**9] * count)
 
 
 @pytest.fixture
@@ -164,3 +167,68 @@ def test_an_answer_of_software_says_what_the_ring_had_no_room_for(device: Device
     [answer] = answers.close()
     assert 0 < answer.missing.packets_lost == count - sum(answer.values)
     assert not answer.exact
+
+
+def test_answers_of_intervals_come_when_they_are_over(device: Device) -> None:
+    every, count = 10**9, 5
+    ring, statistics = ring_of(device), Statistics(device)
+    card = Task("card", group=["source"], every=every)
+    soft = [Task(f"soft{n}", group=["source"], every=every) for n in range(4)]
+    ways = Task("ways", {"ip_proto": [6, 17]}, every=every)
+    plan = make_plan([card, *soft, ways], statistics.shape)
+    assert [planned.on_card for planned in plan.planned] == [True] * 4 + [False] * 2
+    answers = Answers(plan, statistics, ring)
+    assert answers.ready() == []
+    told = []
+    for second in range(count):
+        device.transport.send(sources(3 + second, NOW + second))
+        settle(device, answers.poll)
+        ready = answers.ready()
+        assert not answers.ready()
+        # The card reports an interval at its end; that no more reports of it come is known by those of the next.
+        on_card = {(name, NOW + second - 2) for name in ("card", "soft0", "soft1", "soft2")}
+        in_software = {("soft3", NOW + second - 1)}
+        expected = (on_card if second > 1 else set()) | (in_software if second else set())
+        assert {(answer.task, answer.interval) for answer in ready} == expected
+        told += ready
+    told += answers.close()
+    assert all(answer.exact for answer in told)
+    for task in (card, *soft):
+        mine = [answer for answer in told if answer.task == task.name]
+        assert [(answer.interval, sum(answer.values)) for answer in mine] == [(NOW + n, 3 + n) for n in range(count)]
+    assert [answer.interval for answer in told if answer.task == "ways"] == [NOW + n for n in range(count)]
+
+
+def test_an_answer_of_software_says_what_keeps_packets_from_the_ring(device: Device) -> None:
+    ring = device.open_ring(0)
+    ring.registers.write("filter_protocols", 1 << Protocol.UDP)
+    ring.enable()
+    answers = Answers(make_plan([Task("sources", group=["source"])], None), None, ring)
+    SynOffload(device).enable()
+    device.transport.send(sources(10))
+    [answer] = answers.close()
+    assert (answer.groups, answer.missing.ring_lacks) == ((), ("protocols", "no raw_syns"))
+    assert not answer.exact
+
+
+def test_what_the_card_counts_is_exact_whatever_the_ring_takes(device: Device) -> None:
+    ring, statistics = device.open_ring(0), Statistics(device)
+    ring.registers.write("filter_protocols", 1 << Protocol.UDP)
+    ring.enable()
+    answers = Answers(make_plan([Task("sources", group=["source"])], statistics.shape), statistics, ring)
+    device.transport.send(sources(10))
+    [answer] = answers.close()
+    assert (answer.values, answer.missing.ring_lacks) == ((1,) * 10, ())
+    assert answer.exact
+
+
+@pytest.mark.parametrize(
+    ("register", "value", "message"),
+    [("snap_length", 0, "snap_length must be at least 1"), ("extras", 1, "bare_plain must be false")],
+)
+def test_software_refuses_a_ring_without_bytes(device: Device, register: str, value: int, message: str) -> None:
+    ring = device.open_ring(0)
+    ring.registers.write(register, value, "bare_plain" if register == "extras" else "value")
+    ring.enable()
+    with pytest.raises(ConfigError, match=f"ring 0: {message} for tasks counted in software"):
+        Answers(make_plan([Task("sources", group=["source"])], None), None, ring)

@@ -162,9 +162,18 @@ def test_answers_without_what_they_need_are_refused() -> None:
         ([Task("t", measure=Distinct())], "task 't': distinct must name at least one field"),
         ([Task("t", group=["source"], measure=Distinct("source"))], "distinct source must not be one of the group's"),
         ([Task("t", measure=Sum("payload"))], "sum must be of bytes, not of 'payload'"),
-        ([Task("t", measure=TopK(0))], "top must be at least 1 group, not 0"),
+        ([Task("t", measure=TopK(0))], "top must be a whole number of groups from 1 on, not 0"),
         ([Task("t", measure=TopK(1, "age"))], "by packets or bytes, not 'age'"),
-        ([Task("t", threshold=0)], "threshold must be at least 1, not 0"),
+        ([Task("t", threshold=0)], "threshold must be a whole number from 1 on, not 0"),
+        ([Task("t", threshold=2.5, measure=Distinct("source"))], "from 1 on, not 2.5"),  # type: ignore[arg-type]
+        ([Task("t", threshold="5")], "from 1 on, not '5'"),  # type: ignore[arg-type]
+        ([Task("t", measure=Count)], "measure must be Count()"),  # type: ignore[arg-type]
+        ([Task("t", measure="count")], "measure must be Count()"),  # type: ignore[arg-type]
+        ([Task("t", measure=TopK(2.5))], "from 1 on, not 2.5"),  # type: ignore[arg-type]
+        ([Task("t", measure=Distinct(["a"]))], "must be names of fields"),  # type: ignore[arg-type]
+        ([Task("t", None)], "match must be values by field name, not None"),  # type: ignore[arg-type]
+        ([Task("t", group="source")], "group must be a list of fields, not 'source'"),
+        ([recipes.connection_sizes(top=0)], "from 1 on, not 0"),
         ([Task("t", {"tcp_dst": []})], "match: tcp_dst must have at least one value"),
         ([Task("t", {"tcp_dst": 80.0})], "match: tcp_dst: must be a number"),  # type: ignore[dict-item]
         ([Task("t", every=1.5)], "report_every must be 0..18446744073709551615 ns, not 1.5"),  # type: ignore[arg-type]

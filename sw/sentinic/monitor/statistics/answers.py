@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
+from sentinic.driver.filters import check_bytes, lacks
 from sentinic.driver.reports import are_reports as any_reports
 from sentinic.driver.ring import Bytes, Descriptors, Ring
 from sentinic.driver.rules import Encoded
@@ -40,7 +41,8 @@ class _Open(NamedTuple):
 class Answers:
     """Asks a plan's tasks of what a card and its rings deliver.
 
-    :meth:`poll` takes from the ring, as often as it is called; :meth:`close` takes the rest and gives the answers.
+    :meth:`poll` takes from the ring, as often as it is called; :meth:`ready` gives answers of intervals that are over,
+    :meth:`close` takes the rest and gives all other answers.
     Who reads a ring himself, as he wants its packets too, gives :meth:`take` all that it delivers, calls :meth:`stop`,
     takes again, and then calls :meth:`close`.
     """
@@ -49,18 +51,24 @@ class Answers:
         """Sets the card's rules: ``statistics`` is its stage, needed when the plan puts anything there.
 
         ``ring`` is switched on, and read by nobody else: it delivers reports from now on, and the packets that are
-        counted in software.  ``None``: all is given to :meth:`take`.
+        counted in software.  ``None``: all is given to :meth:`take`.  Raises :class:`ConfigError` when the ring
+        gets no bytes of packets that software is to count.
         """
         if statistics is None and plan.card_rules:
             raise ConfigError(
                 f"answers must have the card's statistics: {len(plan.card_rules)} rules are planned there"
             )
+        if ring is not None and plan.software_rules:
+            check_bytes(ring, f"ring {ring.number}", "tasks counted in software")
         self.plan = plan
         self._ring = ring
         self._stopped = False
         self._last: list[tuple[Ring, int]] = []  # rings of others, and how far they hold reports
         self._tasks = {item.rule.name: planned.task for planned in plan.planned for item in planned.rules}
         self._open: dict[str, dict[int, _Open]] = {planned.task.name: {} for planned in plan.planned}
+        self._answered: set[str] = set()
+        # As the ring was set up in the beginning, and as it is when answers are given.
+        self._lacking: dict[str, None] = {} if ring is None else dict.fromkeys(lacks(ring))
         self._statistics = statistics
         self.collector = ReportCollector(self._rows)
         self.counter = SoftwareCounter(plan.software_rules, self._rows)
@@ -122,14 +130,37 @@ class Answers:
         _check_taken(self._last)
         self.collector.close()
         self.counter.close()
-        reports, packets = (now - before for now, before in zip(self._lost(), self._lost_before, strict=True))
-        lost = Missing(reports_lost=max(reports, self.collector.lost), packets_lost=packets)
-        return [answer for planned in self.plan.planned for answer in self._answers(planned, lost)]
+        lost = self._missing_of_all()
+        return [answer for planned in self.plan.planned for answer in self._answers(planned, lost, at_end=True)]
 
-    def _answers(self, planned: Planned, lost: Missing) -> list[Answer]:
-        found = self._open.pop(planned.task.name)
+    def ready(self) -> list[Answer]:
+        """Answers of intervals that are over, each once, by task, then by interval; :meth:`close` gives the others.
+
+        In software an interval is over when a packet of a later one has been counted, on the card when reports of a
+        later one have come, which is an interval after that.  ``missing`` is as known now.  Tasks with alternatives,
+        and those without intervals, are answered at the end.  When time runs backwards a task may have several
+        answers of one interval, whose counts add up.
+        """
+        over = [planned for planned in self.plan.planned if planned.task.every and len(planned.rules) == 1]
+        if not any(self._open[planned.task.name] for planned in over):
+            return []
+        lost = self._missing_of_all()
+        return [answer for planned in over for answer in self._answers(planned, lost, at_end=False)]
+
+    def _missing_of_all(self) -> Missing:
+        reports, packets = (now - before for now, before in zip(self._lost(), self._lost_before, strict=True))
+        if self._ring is not None:
+            self._lacking.update(dict.fromkeys(lacks(self._ring)))
+        return Missing(
+            reports_lost=max(reports, self.collector.lost), packets_lost=packets, ring_lacks=tuple(self._lacking)
+        )
+
+    def _answers(self, planned: Planned, lost: Missing, *, at_end: bool) -> list[Answer]:
+        name = planned.task.name
+        found, self._open[name] = self._open[name], {}
+        self._answered |= {name} if found else set()
         missing = self._missing(planned, lost)
-        if not found and missing != NOTHING_MISSING:
+        if at_end and name not in self._answered and missing != NOTHING_MISSING:
             found[0] = _nothing_known()
         return [_answer(planned.task, interval, of_it, missing) for interval, of_it in sorted(found.items())]
 
@@ -142,6 +173,7 @@ class Answers:
             overflow_packets=sum(item.overflow_packets for item in totals),
             overflow_bytes=sum(item.overflow_bytes for item in totals),
             packets_lost=0,
+            ring_lacks=(),
         )
 
     def _lost(self) -> tuple[int, int]:

@@ -18,9 +18,12 @@ def port_distribution(*, every: int = 10 * SECOND, name: str = "ports") -> Task:
 
 
 def connection_sizes(*, every: int = 0, top: int | None = None, name: str = "connections") -> Task:
-    """Bytes of each connection, both directions together; of the ``top`` largest, or of all."""
+    """Bytes of each connection, both directions together; of the ``top`` largest, or of all.
+
+    ICMP has no ports: type and code stand in their place, so a request and its reply are two.
+    """
     group = ["source", "destination", "ip_proto", "source_port", "destination_port"]
-    return Task(name, group=group, measure=TopK(top) if top else Sum(), every=every, bidirectional=True)
+    return Task(name, group=group, measure=Sum() if top is None else TopK(top), every=every, bidirectional=True)
 
 
 def throughput(*, every: int = SECOND, name: str = "throughput") -> Task:

@@ -7,11 +7,14 @@
     print(plan.explain())                   # which of them the card counts, and why the others not
     answers = Answers(plan, statistics, ring)  # sentinic.monitor.statistics.answers
     answers.poll()                          # again and again, as long as there is traffic
-    for answer in answers.close():          # with what card and ring still held
+    for answer in answers.ready():          # of intervals that are over
+        ...
+    for answer in answers.close():          # the others, with what card and ring still held
         ...
 
 A task becomes a rule, or one for each alternative of its match; what the rule counts is made its answer on the host.
-The card and the software count by the same rules, so the answer is the same either way.
+The card and the software count by the same rules, so the answer is the same either way, as long as the ring takes
+all packets (an answer says when it does not) and time does not run backwards across the end of an interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,26 +92,14 @@ class Task:
         Raises :class:`ConfigError` for a task that makes no sense; its match and group are checked with the rules.
         """
         where = f"task {self.name!r}"
+        self._check(where)
         group = list(self.group)
         if isinstance(self.measure, Distinct):
-            if not self.measure.fields:
-                raise ConfigError(f"{where}: distinct must name at least one field")
             taken = {_bare(name) for name in group}
             for name in self.measure.fields:
                 if _bare(name) in taken:
-                    raise ConfigError(
-                        f"{where}: distinct {name} must not be one of the group's fields, it is one value"
-                    )
+                    raise ConfigError(f"{where}: distinct {name} must not be one of the group's fields as well")
             group += self.measure.fields
-        elif isinstance(self.measure, Sum) and self.measure.of != "bytes":
-            raise ConfigError(f"{where}: sum must be of bytes, not of {self.measure.of!r}")
-        elif isinstance(self.measure, TopK):
-            if self.measure.count < 1:
-                raise ConfigError(f"{where}: top must be at least 1 group, not {self.measure.count}")
-            if self.measure.by not in ("packets", "bytes"):
-                raise ConfigError(f"{where}: top must be by packets or bytes, not {self.measure.by!r}")
-        if self.threshold is not None and self.threshold < 1:
-            raise ConfigError(f"{where}: threshold must be at least 1, not {self.threshold}")
         alternatives = list(product(*(_values(value, f"{where}: match: {key}") for key, value in self.match.items())))
         packets = self.threshold or 0 if isinstance(self.measure, Count) else 0
         octets = self.threshold or 0 if isinstance(self.measure, Sum) else 0
@@ -126,6 +117,34 @@ class Task:
             )
             for number, values in enumerate(alternatives)
         ]
+
+    def _check(self, where: str) -> None:
+        """Raise :class:`ConfigError` when something is of the wrong kind, or beyond its limit."""
+        measure = self.measure
+        if not isinstance(measure, Count | Sum | Distinct | TopK):
+            raise ConfigError(f"{where}: measure must be Count(), Sum(), Distinct(...) or TopK(...), not {measure!r}")
+        if not isinstance(self.match, Mapping):
+            raise ConfigError(f"{where}: match must be values by field name, not {self.match!r}")
+        if isinstance(self.group, str) or not isinstance(self.group, Sequence):
+            raise ConfigError(f"{where}: group must be a list of fields, not {self.group!r}")
+        if isinstance(measure, Distinct):
+            if not measure.fields:
+                raise ConfigError(f"{where}: distinct must name at least one field")
+            if not all(isinstance(name, str) for name in (*measure.fields, *self.group)):
+                raise ConfigError(f"{where}: distinct and group must be names of fields, not {measure.fields!r}")
+        elif isinstance(measure, Sum) and measure.of != "bytes":
+            raise ConfigError(f"{where}: sum must be of bytes, not of {measure.of!r}")
+        elif isinstance(measure, TopK):
+            if not _is_count(measure.count):
+                raise ConfigError(f"{where}: top must be a whole number of groups from 1 on, not {measure.count!r}")
+            if measure.by not in ("packets", "bytes"):
+                raise ConfigError(f"{where}: top must be by packets or bytes, not {measure.by!r}")
+        if self.threshold is not None and not _is_count(self.threshold):
+            raise ConfigError(f"{where}: threshold must be a whole number from 1 on, not {self.threshold!r}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _bare(name: str) -> str:
@@ -227,12 +246,14 @@ class Missing:
     reports_lost: reports of the card that did not come, with groups of whatever task that it counts
     packets_lost: that the ring had no room for, or left out as a sample, whatever they were; of a task that is
         counted in software
+    ring_lacks: what keeps packets from the ring, by the keys of its config (:meth:`Ring.lacks`); of such a task, too
     """
 
     overflow_packets: int = 0
     overflow_bytes: int = 0
     reports_lost: int = 0
     packets_lost: int = 0
+    ring_lacks: tuple[str, ...] = ()
 
 
 NOTHING_MISSING = Missing()
