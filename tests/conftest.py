@@ -7,15 +7,20 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import core, settings
 
 #: What is random in a test comes from this and the test's name, so that a failure comes again.  Another number looks
 #: elsewhere; a card's secrets are of the operating system only outside of tests.
-SEED = os.environ.get("SENTINIC_TEST_SEED", "0")
+SEED = int(os.environ.get("SENTINIC_TEST_SEED") or 0)
 
 # A time limit for each example says more about the machine's load than about the code.
-settings.register_profile("sentinic", deadline=None, print_blob=True, derandomize=SEED == "0")
+settings.register_profile("sentinic", deadline=None, print_blob=True, derandomize=not SEED)
 settings.load_profile("sentinic")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if SEED and config.getoption("--hypothesis-seed", None) is None:
+        core.global_force_seed = SEED
 
 
 def pytest_report_header() -> str:

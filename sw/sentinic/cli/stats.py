@@ -57,7 +57,7 @@ class Follower:
     """Reads whole lines of a file that grows; begins anew when it is another, or has become shorter."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._begin()
 
     def _begin(self) -> None:
@@ -74,7 +74,7 @@ class Follower:
         from sentinic.errors import ConfigError
 
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 if (status.st_ino, file.read(len(self._head))) != (
                     self._inode,
@@ -90,12 +90,12 @@ class Follower:
                     self._take(json.loads(line))
         except FileNotFoundError as error:
             if not awaited:
-                raise ConfigError(f"{self._path}: cannot be read: {error.strerror}") from error
+                raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
             self._begin()
         except OSError as error:
-            raise ConfigError(f"{self._path}: cannot be read: {error.strerror}") from error
+            raise ConfigError(f"{self.path}: cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ConfigError(f"{self._path}: line {self._number} is not one of statistics") from error
+            raise ConfigError(f"{self.path}: line {self._number} is not one of statistics") from error
 
     def _take(self, line: dict[str, Any]) -> None:
         kinds = {"rule": str, "group": dict, "packets": int, "bytes": int, "history": str, "originator": str}
@@ -117,8 +117,11 @@ class Follower:
 
     def silent(self) -> list[str]:
         """Rules that counted nothing, as the summary of a run that has ended tells."""
+        summary = self.path.parent / _SUMMARY
         try:
-            rules = json.loads((self._path.parent / _SUMMARY).read_bytes())["statistics"]["rules"]
+            if summary.stat().st_mtime_ns < self.path.stat().st_mtime_ns:
+                return []  # it is of a run before: it is written last
+            rules = json.loads(summary.read_bytes())["statistics"]["rules"]
             return [str(rule["name"]) for rule in rules if rule["name"] not in self.rules]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return []  # there is none, yet or at all
@@ -141,10 +144,14 @@ def _stats(options: argparse.Namespace) -> int:
     if sys.stdout is None:
         return 0
     follows = sys.stdout.isatty() and not options.once
-    is_file = options.path.is_file() or options.path.name == _FILE
+    is_file = options.path.is_file() or options.path.suffix == Path(_FILE).suffix
     follower = Follower(options.path if is_file else options.path / _FILE)
     follower.read(awaited=follows)
-    console = Console(width=None if sys.stdout.isatty() else _ANY_WIDTH, highlight=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # `main` knows what to make of it
+
+    console = Output(width=None if sys.stdout.isatty() else _ANY_WIDTH, highlight=False)
     if follows:
         return _follow(follower, options, console)
     known = [*follower.rules, *follower.silent()]
@@ -186,7 +193,7 @@ def _tables(follower: Follower, options: argparse.Namespace, console: "Console")
     silent = [name for name in follower.silent() if not options.rule or name in options.rule]
     parts += [Text(f"{name}: counted nothing") for name in silent]
     of = f" by {', '.join(options.rule)}" if options.rule else ""
-    return Group(*parts) if parts else Text(f"nothing counted yet{of}")
+    return Group(*parts) if parts else Text(f"{follower.path}: nothing counted yet{of}")
 
 
 def _moment(seconds: float) -> str:
@@ -208,7 +215,7 @@ def _table(name: str, newest: Newest, options: argparse.Namespace, console: "Con
     title = Text(f"{name}{when}: {len(newest.groups):,} group{'' if len(newest.groups) == 1 else 's'}", "italic")
     wide = _columns(rows)
     if Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), wide).maximum <= console.width:
-        wide.expand = console.is_terminal
+        wide.expand = sys.stdout.isatty()
         return Group(title, wide)
     return Group(title, _stacked(rows))
 

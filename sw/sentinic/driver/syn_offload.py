@@ -111,7 +111,7 @@ class SynOffload:
 
         In :attr:`Mode.COMPACT` some ring must be there for records (:meth:`to_ring`), else they are only counted.
         What a :meth:`finish` that nobody read for left on its way goes first: ``meanwhile`` takes from the rings then.
-        Raises :class:`ConfigError` when ``timeout`` is not 1..2^64 - 1 ns.
+        Raises :class:`ConfigError` when ``timeout`` is not 1..2^64 - 1 ns, and :class:`DeviceError` when nobody reads.
         """
         if not isinstance(timeout, SupportsIndex) or not 1 <= index(timeout) < 1 << 64:
             raise ConfigError(f"timeout of SYN offload must be 1..{(1 << 64) - 1} ns, whole, not {timeout!r}")

@@ -73,6 +73,12 @@ class StatisticsOutput:
         self.notes = _notes(len(on_card), len(self._software), reason)
         if self._software and (less := lacks(device.rings[0], syn_offload=syn_offload)):
             self.notes.append(f"statistics: software counts less than the card would, as ring 0 has {', '.join(less)}")
+        self.ring: Ring | None = None
+        #: The ring of the config that reports come by, where none was free for them.
+        self._shared: Ring | None = None
+        if on_card and len(device.rings) >= device.capabilities.rings:
+            self._shared = _shared_ring(device, where)
+            self._tell_of_crossings(self._shared, on_card)
         self._encoded = encoded
         self._file = None if path is None else LineFile(path)
         self._crossed: dict[str, int] = {rule.name: 0 for rule in rules}
@@ -82,30 +88,19 @@ class StatisticsOutput:
         self._counter = SoftwareCounter(self._software, self._rows, self._cross, first_generation=len(on_card) + 1)
         self._running: Mapping[int, Running] = {}
         self._lines = 0
-        self.ring: Ring | None = None
-        #: The ring of the config that reports come by, where none was free for them.
-        self._shared = -1
-        self._reports_lost = 0
+        self._lost_before = self._reports_lost = 0
         if self._stage is not None and on_card:
-            self.ring = _report_ring(device)
-            if self.ring is None:
-                self._share(device, on_card, where)
+            if self._shared is None:
+                self.ring = _report_ring(device)
+            else:
+                self._shared.registers.write("extras", 1, "reports")
+            self._lost_before = self._stage.reports_lost
             self._stage.replace(on_card)
             self._running = dict(self._stage.running)
             self._collector.watch(self._running)
 
-    def _share(self, device: Device, on_card: Sequence[Rule], where: str) -> None:
-        """Have reports come by the first ring that gets bytes, beside its packets."""
-        having = [ring for ring in device.rings.values() if ring.snap_length]
-        if not having:
-            raise ConfigError(
-                f"{where}: all {len(device.rings)} [[ring]] tables have snap_length 0 (descriptors only): reports of "
-                "statistics need one with bytes, or one less [[ring]]"
-            )
-        ring = having[0]
-        self._shared = ring.number
-        ring.registers.write("extras", 1, "reports")
-        less = lacks(ring, syn_offload=False)
+    def _tell_of_crossings(self, ring: Ring, on_card: Sequence[Rule]) -> None:
+        less = [] if ring.registers.read("extras", "crossings") else lacks(ring, syn_offload=False)
         if less and any(rule.threshold_packets or rule.threshold_bytes for rule in on_card):
             self.notes.append(
                 "statistics: of packets that cross thresholds only those are counted that ring "
@@ -119,7 +114,7 @@ class StatisticsOutput:
         if reports.any():
             self._collector.take(read_reports(descriptors[reports], data))
             descriptors = descriptors[~reports]
-        if mine or ring == self._shared:
+        if mine or (self._shared is not None and ring == self._shared.number):
             for encoded, crossings in read_card_crossings(self._running, descriptors[have_crossing(descriptors)], data):
                 self._cross(encoded, crossings)
         if not mine and self._software and not ring:
@@ -135,8 +130,10 @@ class StatisticsOutput:
     def stop(self, meanwhile: Meanwhile) -> None:
         """Have the card report all that it has counted.  ``meanwhile`` waits for room in rings, which others read."""
         if self._stage is not None:
-            self._stage.finish(meanwhile)
-            self._reports_lost = self._stage.reports_lost
+            try:
+                self._stage.finish(meanwhile)
+            finally:
+                self._reports_lost = self._stage.reports_lost - self._lost_before
 
     def finish(self) -> None:
         """No more comes: write what is left, and close."""
@@ -213,11 +210,20 @@ def _notes(on_card: int, in_software: int, reason: str) -> list[str]:
     return found
 
 
-def _report_ring(device: Device) -> Ring | None:
-    """A ring that holds nothing but reports, and packets that cross thresholds, if one is free."""
+def _shared_ring(device: Device, where: str) -> Ring:
+    """The ring of the config that is to get the reports, too: one with bytes, best one that gets all crossings."""
+    having = [ring for ring in device.rings.values() if ring.snap_length]
+    if not having:
+        raise ConfigError(
+            f"{where}: all {len(device.rings)} [[ring]] tables have snap_length 0 (descriptors only): reports of "
+            "statistics need one with bytes, or one less [[ring]]"
+        )
+    return max(having, key=lambda ring: ring.registers.read("extras", "crossings"))
+
+
+def _report_ring(device: Device) -> Ring:
+    """A ring that holds nothing but reports, and packets that cross thresholds."""
     number = len(device.rings)
-    if number >= device.capabilities.rings:
-        return None
     ring = device.open_ring(number, descriptors=_DESCRIPTORS, data_bytes=_DATA_BYTES)
     ring.registers.write("filter_ports", 0)
     ring.registers.write("extras", 1, "reports")

@@ -193,9 +193,16 @@ def test_reports_come_by_a_ring_with_bytes(profile: str, tmp_path: Path, capsys:
     assert [line["packets"] for line in lines(out)] == [DEMO_FRAMES]
     told = "of packets that cross thresholds only those are counted that ring 2 takes, which has protocols"
     assert told in capsys.readouterr().err
+    before = (out / "stats.jsonl").read_bytes()
     config.write_text("[[ring]]\nsnap_length = 0\n" * 4 + rule)
     assert main([*map(str, arguments)]) == 2
     assert "all 4 [[ring]] tables have snap_length 0" in capsys.readouterr().err
+    assert (out / "stats.jsonl").read_bytes() == before
+    config.write_text('[[ring]]\nprotocols = ["UDP"]\n' * 3 + "[[ring]]\nports = [1]\ncrossings = true\n" + rule)
+    assert main([*map(str, arguments)]) == 0
+    assert "only those are counted" not in capsys.readouterr().err
+    [found] = json.loads((out / "summary.json").read_text())["statistics"]["rules"]
+    assert (found["packets"], found["thresholds_crossed"]) == (DEMO_FRAMES, 1)
 
 
 def test_without_rules_there_is_no_file_and_nothing_about_them(capture: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -130,7 +131,13 @@ def test_a_rule_that_counted_nothing_is_one_of_the_runs_rules(
 ) -> None:
     write(tmp_path / "stats.jsonl", LINES[:1])
     rules = [{"name": "web"}, {"name": "never"}]
-    (tmp_path / "summary.json").write_text(json.dumps({"statistics": {"rules": rules}}))
+    summary = tmp_path / "summary.json"
+    summary.write_text(json.dumps({"statistics": {"rules": rules}}))
+    written = (tmp_path / "stats.jsonl").stat().st_mtime_ns
+    os.utime(summary, ns=(written - 1, written - 1))  # of another run
+    assert main(["stats", str(tmp_path), "--rule", "never"]) == 2
+    os.utime(summary, ns=(written + 1, written + 1))
+    capsys.readouterr()
     assert main(["stats", str(tmp_path)]) == 0
     assert "never: counted nothing" in capsys.readouterr().out
     assert main(["stats", str(tmp_path), "--rule", "never"]) == 0
@@ -167,13 +174,14 @@ def test_a_run_that_has_not_begun_is_waited_for_on_a_terminal(tmp_path: Path, in
     out = tmp_path / "out"
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "sentinic", "stats", str(out)]
-    process = subprocess.Popen(command, stdout=slave, stderr=subprocess.PIPE, env={**os.environ, "TERM": "xterm"})
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "250"}
+    process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
     os.close(slave)
     seen = b""
     try:
-        for wanted in (b"nothing counted yet", b"8080"):
+        for wanted in (b"stats.jsonl: nothing counted yet", b"8080"):
             deadline = time.monotonic() + 60
-            while wanted not in seen and time.monotonic() < deadline:
+            while wanted not in seen and select.select([master], [], [], deadline - time.monotonic())[0]:
                 seen += os.read(master, 65536)
             assert wanted in seen
             out.mkdir(exist_ok=True)
@@ -196,6 +204,22 @@ def test_an_output_that_takes_nothing_is_no_traceback(
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.returncode == code
     assert done.stderr == (f"sentinic: {message}\n" if message else "")
+
+
+@pytest.mark.parametrize("environment", [{}, {"FORCE_COLOR": "1"}])
+def test_in_a_pipe_a_table_is_as_wide_as_it_needs(environment: dict[str, str], tmp_path: Path) -> None:
+    write(tmp_path / "stats.jsonl", LINES)
+    command = [sys.executable, "-m", "sentinic", "stats", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment})
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) < 200
+
+
+def test_a_reader_that_has_gone_is_no_error(tmp_path: Path) -> None:
+    write(tmp_path / "stats.jsonl", [line("web", None, port, 1, 1) for port in range(3000)])
+    command = f'"{sys.executable}" -m sentinic stats "{tmp_path}" --top 3000; echo "code $?" >&2'
+    done = subprocess.run(["sh", "-c", f"{{ {command}; }} | true"], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "code 0\n"
 
 
 def test_a_name_in_letters_that_the_terminal_lacks_is_shown_all_the_same(tmp_path: Path) -> None:

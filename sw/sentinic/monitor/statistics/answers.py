@@ -51,8 +51,8 @@ class Answers:
         """Sets the card's rules: ``statistics`` is its stage, needed when the plan puts anything there.
 
         ``ring`` is switched on, and read by nobody else: it delivers reports from now on, and the packets that are
-        counted in software.  ``None``: all is given to :meth:`take`.  Raises :class:`ConfigError` when the ring
-        gets no bytes of packets that software is to count.
+        counted in software.  ``None``: all is given to :meth:`take`, and what software was not given is not missed.
+        Raises :class:`ConfigError` when the ring gets no bytes of packets that software is to count, or no reports.
         """
         if statistics is None and plan.card_rules:
             raise ConfigError(
@@ -60,6 +60,10 @@ class Answers:
             )
         if ring is not None and plan.software_rules:
             check_bytes(ring, f"ring {ring.number}", "tasks counted in software")
+        if ring is not None and plan.card_rules and not ring.snap_length:
+            raise ConfigError(
+                f"ring {ring.number}: snap_length must be at least 1 for the card's reports, not 0 (descriptors only)"
+            )
         self.plan = plan
         self._ring = ring
         self._stopped = False

@@ -14,7 +14,8 @@
 
 A task becomes a rule, or one for each alternative of its match; what the rule counts is made its answer on the host.
 The card and the software count by the same rules, so the answer is the same either way, as long as the ring takes
-all packets (an answer says when it does not) and time does not run backwards across the end of an interval.
+all packets (an answer says when the ring that it reads does not) and time does not run backwards across the end of an
+interval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -246,7 +247,7 @@ class Missing:
     reports_lost: reports of the card that did not come, with groups of whatever task that it counts
     packets_lost: that the ring had no room for, or left out as a sample, whatever they were; of a task that is
         counted in software
-    ring_lacks: what keeps packets from the ring, by the keys of its config (:meth:`Ring.lacks`); of such a task, too
+    ring_lacks: what keeps packets from the ring (:func:`sentinic.driver.filters.lacks`); of such a task, too
     """
 
     overflow_packets: int = 0
