@@ -147,6 +147,7 @@ def _stats(options: argparse.Namespace) -> int:
     is_file = options.path.is_file() or options.path.suffix == Path(_FILE).suffix
     follower = Follower(options.path if is_file else options.path / _FILE)
     follower.read(awaited=follows)
+
     class Output(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # `main` knows what to make of it
