@@ -384,7 +384,7 @@ def test_a_profile_that_is_not_there_is_refused(capture: Path, tmp_path: Path) -
     ("text", "message"),
     [
         ("[[ring]]\nsnap_len = 1", "[[ring]] 0: unknown key 'snap_len'; known are name, ports"),
-        ("[[ring]]\nsample = 65536", "[[ring]] 0: sample must be an integer in 0..65535 packets, not 65536"),
+        ("[[ring]]\nsample = 65536", "[[ring]] 0: sample must be an integer in 1..65535 packets, not 65536"),
         ('[[ring]]\nverdicts = [["CLEAN"]]', "[[ring]] 0: verdicts: each must be one of CLEAN, FRAGMENT"),
         ('[[ring]]\nname = "a\\u0000b"', "[[ring]] 0: name must be a string of 1..64 printable bytes"),
         ("[[ring]]\nports = [2]", "[[ring]] 0: ports must be 0..1 on this card, not 2"),
