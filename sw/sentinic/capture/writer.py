@@ -18,6 +18,7 @@ BUFFER_BYTES = 8 << 20
 
 # An enhanced packet block without its data: 28 bytes before, 4 after (draft-ietf-opsawg-pcapng-03 4.3).
 _BLOCK_BYTES = 32
+_ENHANCED_PACKET = 6
 
 
 @jit
@@ -62,7 +63,7 @@ def _assemble(
         size = (_BLOCK_BYTES + captured + 3) >> 2
         if at + size > len(words):
             break
-        words[at] = 6
+        words[at] = _ENHANCED_PACKET
         words[at + 1] = size << 2
         words[at + 2] = interface[which]
         words[at + 3] = timestamp[index] >> np.uint64(32)
@@ -89,6 +90,18 @@ def _block(kind: int, body: bytes) -> bytes:
 
 def _option(code: int, value: bytes) -> bytes:
     return struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def _whole_blocks(blocks: memoryview, limit: int) -> tuple[int, int]:
+    """The size of those blocks that lie in the first ``limit`` bytes, and how many of them are packets."""
+    size = packets = 0
+    while size + 8 <= limit:
+        kind, length = struct.unpack_from("<II", blocks, size)
+        if size + length > limit:
+            break
+        size += length
+        packets += kind == _ENHANCED_PACKET
+    return size, packets
 
 
 class CaptureWriter:
@@ -210,12 +223,15 @@ class CaptureWriter:
         self._interface_count += 1
 
     def _put(self, blocks: bytes | memoryview) -> None:
-        """Append whole blocks, all or nothing."""
+        """Append whole blocks, as many as there is room for."""
         rest = memoryview(blocks)
         try:
             while len(rest):
                 rest = rest[self._file.write(rest) :]
         except BaseException as error:
+            size, frames = _whole_blocks(memoryview(blocks), len(blocks) - len(rest))
+            self.bytes += size
+            self.frames += frames
             self._cut()
             if isinstance(error, (OSError, ValueError)):
                 reason = (isinstance(error, OSError) and error.strerror) or error

@@ -1,15 +1,20 @@
 """The card's behaviour, one claim a test; run by ``test_card.py`` inside the simulator."""
 
+import random
+
 import cocotb
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiStreamFrame
 
 from sentinic.abi import registers as abi
+from sentinic.driver.rules import Rule, encode
 from tests.hdl.card.bench import DATA_AT, RING_BYTES, CardBench, check_conservation
 from tests.hdl.card.frames import mixed
-from tests.reference.card import Frame, Ring
+from tests.hdl.card.test_syn_flood import tcp_frames
+from tests.reference.card import Frame, Ring, frames_of_batch
 
 LIMIT = {"timeout_time": 4, "timeout_unit": "ms"}
+RESETS = 8
 
 
 def compare(counters, model) -> None:
@@ -215,6 +220,66 @@ async def a_reset_in_the_middle_of_traffic_leaves_a_card_as_new(dut):
     counters = await bench.settle()
     bench.check_ring(0, model.rings[0])
     compare(counters, model)
+
+
+async def put_stages_to_work(bench: CardBench, *, compact: bool) -> None:
+    """A rule that every packet hits, a group each, in intervals of 100 ns; SYN offload; their reports to ring 0."""
+    rule = encode(Rule("every", {}, ["source", "source_port"], report_every=100, threshold_packets=2))
+    for kind in ("value", "mask", "group"):
+        for number, word in enumerate(rule.words(kind)):
+            await bench.write(abi.STATISTICS, f"{kind}{number}", word)
+    await bench.write(abi.STATISTICS, "generation", 1)
+    await bench.write(abi.STATISTICS, "interval_low", rule.rule.report_every)
+    await bench.write(abi.STATISTICS, "threshold_packets_low", rule.rule.threshold_packets)
+    await bench.write(abi.STATISTICS, "rule", 0)
+    await bench.write(abi.STATISTICS, "apply", 1)
+    await bench.write(abi.SYN_OFFLOAD, "timeout_low", 2000)
+    await bench.write(abi.SYN_OFFLOAD, "control", 1 | compact << 1)
+    await bench.write(abi.RING, "extras", 7)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def a_reset_at_any_moment_leaves_a_card_as_new_with_all_stages_at_work(dut):
+    rng = random.Random(13)
+    bench = CardBench(dut)
+    await bench.reset()
+    bench.pause_randomly(14, idle=False, backpressure=True)
+    worked = set()
+    for moment in range(RESETS):
+        await bench.start([Ring(), Ring(snap_length=64)], pause=bool(moment % 2))
+        await put_stages_to_work(bench, compact=bool(moment // 2 % 2))
+        # Until its table is cleared SYN offload holds nothing: once with, once without that.
+        while moment % 4 < 2 and await bench.read(abi.SYN_OFFLOAD, "status") & 1:
+            await ClockCycles(dut.clk, 500)
+        # Ring 0 is full after 64 descriptors, and nobody reads.
+        await bench.write(abi.RING, "control", 0)
+        await bench.write(abi.RING, "descriptor_mask", 63)
+        await bench.write(abi.RING, "control", 1)
+        frames = [frame._replace(timestamp=10 * n) for n, frame in enumerate(mixed(seed=moment, count=100))]
+        attempts = frames_of_batch(tcp_frames(100 * moment, 100, 8, begin=5, step=10, port=1))
+        for frame in (*frames, *attempts):
+            await bench.macs[frame.port].send(AxiStreamFrame(tdata=frame.data, tuser=frame.timestamp << 17))
+        await ClockCycles(dut.clk, rng.randrange(100, 3000) * 512 // bench.profile.data_width)
+        before = await bench.counters()
+        check_conservation(before)
+        worked |= {name for name, value in before.items() if value}
+        for mac in bench.macs:
+            mac.clear()
+        await bench.reset()
+        bench.memory.bytes[:] = bytes(len(bench.memory.bytes))
+        assert not any(value for name, value in (await bench.counters()).items() if name != "cycles")
+        assert await bench.read(abi.SYN_OFFLOAD, "holding") == 0
+        assert not await bench.read(abi.STATISTICS, "status") & 1  # no change is pending
+        model = await bench.start([Ring()])
+        model.run(frames[:10])
+        await bench.send(frames[:10])
+        counters = await bench.settle()
+        bench.check_ring(0, model.rings[0])
+        compare(counters, model)
+        await bench.reset()
+        bench.memory.bytes[:] = bytes(len(bench.memory.bytes))
+    missing = {"held", "port1.attempts", "ring0.delivered", "ring0.lost", "ring1.delivered"} - worked
+    assert not missing
 
 
 @cocotb.test(**LIMIT)

@@ -19,5 +19,5 @@ def test_the_card_behaves_as_its_benches_claim(profile: str, tmp_path: Path) -> 
         log=log,
     )
     count, failed = get_results(results)
-    assert count >= 14
+    assert count >= 15
     assert failed == 0, log.read_text()[-8000:]

@@ -195,9 +195,9 @@ def test_a_disk_that_fills_up_leaves_a_valid_capture_and_a_sentence(tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", _FULL, path], capture_output=True, text=True, timeout=120, check=True)
     seen, error = read(CaptureReader(path))
     assert error is None
-    assert len(seen) == int(done.stdout.split()[0]) == 105
+    assert len(seen) == int(done.stdout.split()[0]) == 107
     assert "File too large" in done.stdout
-    assert "the 105 frames before are valid" in done.stdout
+    assert "the 107 frames before are valid" in done.stdout
 
 
 def test_an_interrupt_in_mid_write_leaves_a_valid_capture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,9 +64,9 @@ def test_a_full_disk_ends_the_run_and_leaves_the_other_outputs_valid(
 
 def test_a_disk_that_fills_up_in_mid_run_leaves_whole_packets(tmp_path: Path, environment: dict[str, str]) -> None:
     config, path, out = tmp_path / "small.toml", tmp_path / "in.pcap", tmp_path / "out"
-    config.write_text("[[ring]]\ndescriptors = 64\ndata_bytes = 131072\n")
+    config.write_text("[[ring]]\ndescriptors = 4096\ndata_bytes = 131072\n")
     path.write_bytes(pcap(frames(3000)))
-    most = 400_000  # bytes of any file, as if the disk ended there; the rings are files too, and smaller
+    most = 300_000  # bytes of any file, as if the disk ended there; the rings are files too, and smaller
     program = (
         f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most})); "
         "from sentinic.cli import main; sys.exit(main())"
@@ -81,6 +81,9 @@ def test_a_disk_that_fills_up_in_mid_run_leaves_whole_packets(tmp_path: Path, en
     whole = [octets for _, octets in written(out / "packets.pcapng")]
     assert 0 < len(whole) < 3000
     assert whole == frames(3000)[: len(whole)]
+    longest = 32 + max(map(len, frames(3000))) + 3
+    assert most - longest < (out / "packets.pcapng").stat().st_size <= most
+    assert f"the {len(whole)} frames before are valid" in done.stderr
     assert json.loads((out / "summary.json").read_text())["ended"] == "error"
 
 
