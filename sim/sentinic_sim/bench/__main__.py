@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             latency.latency(table, profile)
             statistics.statistics_figures(table, profile, frames)
             statistics.interval_figures(table, profile, frames)
+            statistics.end_figures(table, profile, frames)
             syn_offload.syn_offload_figures(table, profile, frames)
             latency.delays_beside_syns(table, profile)
 

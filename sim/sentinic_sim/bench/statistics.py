@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from sentinic.abi.profiles import Profile
+from sentinic.abi.statistics import ReportFlag
 from sentinic.driver.device import Device, check_conservation
 from sentinic.driver.rules import Rule
 from sentinic.driver.statistics import Statistics, are_reports, read_reports
 from sentinic_sim.bench.table import Table
 from sentinic_sim.bench.traffic import FRAME_BYTES, minimum_frames, padded
+from sentinic_sim.native import MemoryOptions
 
 #: A ring for the reports of all groups.
 _DESCRIPTORS, _DATA_BYTES = 1 << 18, 1 << 28
@@ -19,6 +21,9 @@ _BEATS = {"wide": (2, 3), "board": (18, 19)}
 #: Report intervals, ns, and the wire time between two frames of 64 bytes at the rate that a build is for.
 _INTERVALS = (1_000_000, 200_000, 50_000, 10_000, 1_000)
 _APART = {"wide": 7, "board": 672}
+#: Where an interval ends: groups of each rule, and the share of a port's cycles without a beat at that rate.
+_GROUPS = {"wide": 500, "board": 200}
+_IDLE = {"wide": 0.4, "board": 0.81}
 
 
 def interval_figures(table: Table, profile: Profile, frames: int) -> None:
@@ -46,6 +51,45 @@ def interval_figures(table: Table, profile: Profile, frames: int) -> None:
             (counters["cycles"] - before) / frames,
             "cycles/frame",
             f"{frames:,} frames, {int(apart[-1]) // every:,} ends",
+        )
+
+
+def end_figures(table: Table, profile: Profile, frames: int) -> None:
+    """What one end of an interval costs where rules hold many groups, on a card that drops, at the rate it is for."""
+    if "statistics" not in profile.stages:
+        return
+    groups, apart = _GROUPS[profile.name], _APART[profile.name]
+    every = frames * apart
+    for rules in sorted({1, profile.statistics_rules}):
+        memory = MemoryOptions(rx_idle=_IDLE[profile.name])
+        with Device.open("native", profile.name, memory=memory) as device:
+            ring = device.open_ring(0, descriptors=_DESCRIPTORS, data_bytes=_DATA_BYTES)
+            ring.registers.write("filter_ports", 0)
+            ring.registers.write("extras", 1, "reports")
+            ring.enable()
+            stage = Statistics(device)
+            stage.replace([Rule(f"r{n}", {}, ["ipv4_src"], report_every=every) for n in range(rules)])
+            device.set_pause(False)
+            device.enable()
+            batch = minimum_frames(frames, groups)
+            begin = (int(batch.timestamp[0]) // every + 1) * every + frames * 4 // 10 * apart
+            stamps = np.uint64(begin) + np.arange(frames, dtype=np.uint64) * np.uint64(apart)
+            device.transport.send(replace(batch, timestamp=stamps))
+            stage.finish()
+            counters = device.snapshot()
+            check_conservation(counters)
+            lost = counters["dropped_overflow"]
+            descriptors, data = ring.poll()
+            found = read_reports(descriptors[are_reports(descriptors, data)], data).groups
+            counted = int(found["packets"].sum())
+            assert counted == rules * (frames - lost), (counted, rules, frames, lost)
+            short = int(found["packets"][found["flags"] & ReportFlag.OVERFLOW != 0].sum())
+        what = f"{rules} {'rule' if rules == 1 else 'rules'} of {groups} groups"
+        table.add(
+            f"{profile.name}: {what}, frames lost where an interval ends",
+            lost,
+            "frames",
+            f"{frames:,} frames of 64 bytes at the rate it is for; {100 * short / counted:.1f} % of counts in overflows",
         )
 
 
