@@ -89,7 +89,7 @@ def end_figures(table: Table, profile: Profile, frames: int) -> None:
             f"{profile.name}: {what}, frames lost where an interval ends",
             lost,
             "frames",
-            f"{frames:,} frames of 64 bytes at the rate it is for; {100 * short / counted:.1f} % of counts in overflows",
+            f"{frames:,} 64-byte frames at the rate it is for; {100 * short / counted:.1f} % of counts in overflows",
         )
 
 
