@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sentinic.abi.syn_offload import Reason
 from sentinic.abi.verdicts import Checksum, Fragment, Kind, Protocol, Verdict
@@ -104,22 +106,57 @@ def test_attempts_that_all_have_one_hash_are_told_apart_by_what_the_store_holds(
 @pytest.mark.parametrize("idle", [0.0, 0.6])
 def test_with_room_for_all_attempts_their_fates_are_those_of_the_packets_times(folded: bool, idle: float) -> None:
     segments = traffic(5, 250, 5)
-    bench = run(segments, idle=idle, profile=LARGE, folded=folded)
+    check_fates(run(segments, idle=idle, profile=LARGE, folded=folded), segments)
+
+
+def check_fates(bench: Bench, segments: list[Segment]) -> None:
+    """What comes out is what the model says of a table with room for all attempts."""
     check_conserved(bench, segments)
     model = Model(1000, TIMEOUT, lambda _: 0)
     fates = [model.step(segment) for segment in segments]
-    given = {fate.given.syn.name: fate.given for fate in fates if fate.given}
+    expected = {fate.given.syn.name: fate.given for fate in fates if fate.given}
     for attempt in model.sets[0]:
         if attempt.holding:
-            given[attempt.syn.name] = Given(attempt.syn, Reason.EXPIRED, attempt.retransmissions, attempt.last)
+            expected[attempt.syn.name] = Given(attempt.syn, Reason.EXPIRED, attempt.retransmissions, attempt.last)
     back = {out.name: out.told for out in bench.out if out.kind is Kind.REGENERATED}
-    assert back == {name: (what.reason, what.retransmissions, what.last) for name, what in given.items()}
+    assert back == {name: (what.reason, what.retransmissions, what.last) for name, what in expected.items()}
     absorbed = [segment.name for segment, fate in zip(segments, fates, strict=True) if fate.absorb]
     assert [out.name for out in bench.out if out.again] == absorbed
-    assert sum(event["hold"] for event in bench.events) == len(given)
+    assert sum(event["hold"] for event in bench.events) == len(expected)
     assert sum(event["absorb"] for event in bench.events) == len(absorbed)
     told = [(event["reason"], event["given_port"]) for event in bench.events if event["reason"]]
-    assert sorted(told) == sorted((what.reason, what.syn.port) for what in given.values())
+    assert sorted(told) == sorted((what.reason, what.syn.port) for what in expected.values())
+
+
+@st.composite
+def interleavings(draw: st.DrawFn) -> list[Segment]:
+    """Packets of two or three 5-tuples at the edges of the time-out: SYNs sent again and anew, answers, errors."""
+    now = 1000
+    found = []
+    for _ in range(draw(st.integers(1, 12))):
+        now += draw(st.sampled_from((0, 0, 0, 1, TIMEOUT - 1, TIMEOUT, TIMEOUT + 1)))
+        client = draw(st.integers(1, 3))
+        syn = Segment(now, client, 9, syn=True, sequence=draw(st.sampled_from((0, 0, 5))), port=draw(st.integers(0, 1)))
+        answer = replace(syn, source=9, destination=client, source_port=80, destination_port=1000, syn=False)
+        found.append(
+            draw(
+                st.sampled_from(
+                    (
+                        syn, syn, syn, replace(syn, syn=False), replace(syn, ip_length=44), answer,
+                        replace(answer, reset=True), replace(answer, syn=True, sequence=7),
+                        replace(syn, syn=False, quoted=True),
+                    )
+                )
+            )
+        )  # fmt: skip
+    return renumbered(found)
+
+
+@both
+@given(segments=interleavings(), idle=st.sampled_from((0.0, 0.6)))
+@settings(max_examples=15)
+def test_whatever_meets_is_told_as_one_after_the_other(folded: bool, segments: list[Segment], idle: float) -> None:
+    check_fates(run(segments, idle=idle, profile=LARGE, folded=folded), segments)
 
 
 def raw(out: Sequence[Out]) -> list[Out]:
