@@ -1,7 +1,9 @@
 """Answers of the real card: as documented, with a small ring, and with reports that nobody has taken."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import dpkt
@@ -18,6 +20,7 @@ from sentinic.errors import ConfigError, RingError
 from sentinic.monitor.statistics import tasks
 from sentinic.monitor.statistics.answers import Answers
 from sentinic.monitor.statistics.tasks import Distinct, Task, make_plan
+from tests.reference.corpus import CORPUS, needs_corpus
 
 pytestmark = pytest.mark.slow
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "statistics.md"
@@ -87,6 +90,30 @@ def test_the_documented_program_finds_a_scan_with_all_its_ports(
         f"{minute} {{'source': '172.16.0.8', 'destination': '64.13.134.52'}} {PORTS} a scan",
         f"{minute} {{'source': '172.16.0.9', 'destination': '64.13.134.52'}} 1",
     ]
+
+
+@needs_corpus
+def test_the_documented_program_finds_the_scanner_of_synscan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = CORPUS / "ndpi" / "synscan.pcap"
+    opened = defaultdict(set)
+    with capture.open("rb") as file:
+        for seconds, octets in dpkt.pcap.Reader(file):
+            tcp = dpkt.ethernet.Ethernet(octets).data.data
+            if isinstance(tcp, dpkt.tcp.TCP) and tcp.flags & 0x12 == 0x02:
+                opened[int(seconds) // 60, octets[26:30], octets[30:34]].add(tcp.dport)
+    (tmp_path / "scan.pcap").symlink_to(capture)
+    monkeypatch.chdir(tmp_path)
+    [program] = re.findall(r"```python\n(.*?)```", DOCUMENTED.read_text(), re.DOTALL)
+    exec(compile(program, DOCUMENTED, "exec"), {})
+    told = capsys.readouterr().out.splitlines()[2:]
+    expected = []
+    for (minute, source, destination), ports in opened.items():
+        ends = {"source": str(IPv4Address(source)), "destination": str(IPv4Address(destination))}
+        expected.append(f"{minute} {ends} {len(ports)} {'a scan' if len(ports) >= 100 else ''}")
+    assert sorted(line.rstrip() for line in told) == sorted(line.rstrip() for line in expected)
+    assert {line.split("'")[3] for line in told if "a scan" in line} == {"172.16.0.8"}
 
 
 def test_the_lines_at_the_head_of_tasks_give_all_answers(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
