@@ -76,10 +76,8 @@ class Follower:
         try:
             with self.path.open("rb") as file:
                 status = os.fstat(file.fileno())
-                if (status.st_ino, file.read(len(self._head))) != (
-                    self._inode,
-                    self._head,
-                ) or status.st_size < self._at:
+                is_another = status.st_ino != self._inode or file.read(len(self._head)) != self._head
+                if is_another or status.st_size < self._at:
                     self._begin()
                     self._inode = status.st_ino
                 file.seek(self._at)

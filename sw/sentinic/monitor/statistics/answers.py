@@ -107,7 +107,7 @@ class Answers:
         """Have the card count no more, and report all it has; calling it again does nothing.
 
         What comes of that is taken from the ring.  Without one, rings hold the last reports then, and must be read
-        meanwhile when they have no room for them.
+        meanwhile when they have no room for them.  Raises :class:`DeviceError` when nobody reads a ring that is full.
         """
         if self._stopped:
             return
